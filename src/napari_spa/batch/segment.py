@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
+from napari_spa.batch.auto import generate_masks
 from napari_spa.batch.engine import (
     BatchEngine,
     Found,
@@ -30,6 +31,7 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.io.files import file_sha256
+from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part, Status
 from napari_spa.refine.session.acts import evidence_of
@@ -67,38 +69,31 @@ def _one_thread() -> Iterator[None]:
 
 @_one_thread()
 def segment_image(
-    task: BatchTask,
-    recipe: BatchRecipe,
-    engine: BatchEngine,
-    out: Path,
-    *,
-    within: Path | None = None,
+    task: BatchTask, recipe: BatchRecipe, engine: BatchEngine, out: Path
 ) -> ImageResult:
     """Find the objects of an image and write its labels and its decision log, the log last.
 
-    The folder ``within``, in which ``out`` is, has to be there; without it ``out`` is made.
-
-    The same task, recipe, model and device give the same bytes, in any process and beside
-    any number of workers.
+    The folder in which ``out`` is has to be there.  The same task, recipe, model and device give
+    the same bytes, in any process and beside any number of workers.
     """
     digest = ""
     try:
         digest = input_digest(task)
         image = OpenedImage.open(task)
         labels = LabelPlanes(image.shape)
-        written = _Written(image, labels, engine)
         limit = _doubtful_from(recipe)
+        written = _Written(image, labels, engine, limit)
         for found in _find(task, recipe, engine, image):
-            written.add(found, limit)
-    except InputError as error:
-        return ImageResult(task.name, "failed", input_sha256=digest, problem=str(error))
-    except MemoryError:
-        sentence = (
-            f"{task.name} does not fit into memory with its labels; "
-            "cut it, or give objects on fewer slices."
-        )
-        return ImageResult(task.name, "failed", input_sha256=digest, problem=sentence)
-    outputs = written.save(out, within)
+            written.add(found)
+    except (InputError, MemoryError) as error:
+        problem = str(error)
+        if isinstance(error, MemoryError):
+            problem = (
+                f"{task.name} does not fit into memory with its labels; "
+                "cut it, or give objects on fewer slices."
+            )
+        return ImageResult(task.name, "failed", input_sha256=digest, problem=problem)
+    outputs = written.save(out)
     objects = tuple(sorted(written.objects, key=lambda one: (one.number, one.index)))
     problem = " ".join(image.notes)
     doubtful = bool(problem) or not objects
@@ -124,61 +119,50 @@ def _find(
         return find_prompted(task.prompts, engine, image)
     if recipe.source == "masks":
         return refine_masks(task.mask, engine, image)
-    from napari_spa.batch.auto import generate_masks
-
     return generate_masks(recipe.auto, engine, image)
 
 
 class _Written:
     """The objects of an image as they are written down, one after another."""
 
-    def __init__(self, image: OpenedImage, labels: LabelPlanes, engine: BatchEngine) -> None:
-        self._image, self._labels = image, labels
+    def __init__(
+        self, image: OpenedImage, labels: LabelPlanes, engine: BatchEngine, doubtful: float
+    ) -> None:
+        self._image, self._labels, self._doubtful = image, labels, doubtful
         self._annotation = Annotation(labels)
         self._log = LogText()
         self._log.journal.begin(image.facts, engine.identity)
         self.objects: list[ObjectResult] = []
 
-    def add(self, found: Found, doubtful: float) -> None:
+    def add(self, found: Found) -> None:
         """Give an object the pixels that no earlier one has."""
-        if not found.problem and not found.mask.area:
-            found = not_found(
-                found.number, found.plane, "the mask is empty; point at another part of it."
-            )
-        area = 0
-        if not found.problem:
-            status: Status = "review" if found.uncertainty >= doubtful else "propagated"
-            part = Part(found.plane, status, 1, found.uncertainty, found.decisions)
-            kept = self._annotation.without_leftovers(
-                found.number, found.plane, found.mask, evidence_of(found.decisions)
-            )
+        number, plane, problem, area = found.number, found.plane, found.problem, 0
+        if not problem and not found.mask.area:
+            problem = "the mask is empty; point at another part of it."
+        if not problem:
+            status: Status = "review" if found.uncertainty >= self._doubtful else "propagated"
+            part = Part(plane, status, 1, found.uncertainty, found.decisions)
+            evidence = evidence_of(found.decisions)
+            kept = self._annotation.without_leftovers(number, plane, found.mask, evidence)
             try:
-                self._annotation.commit(found.number, part, kept)
+                self._annotation.commit(number, part, kept)
             except InputError:
-                sentence = "every pixel of it belongs to objects before it."
-                found = not_found(found.number, found.plane, sentence)
+                problem = "every pixel of it belongs to objects before it."
             else:
                 self._log.journal.accept(
-                    found.number,
-                    part,
-                    found.mask,
-                    "protect",
-                    source=found.source,
-                    leftovers=False,
+                    number, part, found.mask, "protect", source=found.source, leftovers=False
                 )
-                held = self._annotation.objects[found.number].on(found.plane)
+                held = self._annotation.objects[number].on(plane)
                 area = 0 if held is None else held.area
-        self.objects.append(
-            ObjectResult(found.number, found.plane.position, area, found.uncertainty, found.problem)
-        )
+        uncertainty = 1.0 if problem else found.uncertainty
+        self.objects.append(ObjectResult(number, plane.position, area, uncertainty, problem))
 
-    def save(self, out: Path, within: Path | None) -> tuple[tuple[str, str], ...]:
+    def save(self, out: Path) -> tuple[tuple[str, str], ...]:
         """Write labels and then the log; return their places and digests."""
         from napari_spa.io.images import write_labels
-        from napari_spa.io.projects.paths import labels_path, log_path
 
         labels, log = labels_path(out, self._image.name), log_path(out, self._image.name)
-        highest = self._labels.highest
+        highest, within = self._labels.highest, out.parent
         write_labels(labels, self._labels.array, self._image.info, highest=highest, within=within)
         self._log.save(log)
         return tuple(

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spa import __version__
+from napari_spa.batch.segment import segment_image
 from napari_spa.batch.task import (
     BatchRecipe,
     BatchTask,
@@ -64,18 +65,12 @@ def number_of_process() -> int:
     return name if isinstance(name, int) else 0
 
 
-def _segment(task: BatchTask, recipe: BatchRecipe, engine: BatchEngine, out: Path) -> ImageResult:
-    from napari_spa.batch.segment import segment_image
-
-    return segment_image(task, recipe, engine, out, within=out)
-
-
 @dataclass(frozen=True, slots=True)
 class Tools:
     """The functions of a batch; module-level ones, for they go to other processes by name."""
 
     # ``(task, recipe, engine, out) -> ImageResult``; writes labels and log into ``out``.
-    segment: Callable[[BatchTask, BatchRecipe, BatchEngine, Path], ImageResult] = _segment
+    segment: Callable[[BatchTask, BatchRecipe, BatchEngine, Path], ImageResult] = segment_image
     # ``recipe -> BatchEngine``; called once in a process.
     make_engine: Callable[[BatchRecipe], BatchEngine] = _make_engine
     # ``task -> str``, the digest of all that is put in; light.
@@ -196,10 +191,8 @@ def _attempt(job: Job, task: BatchTask, engine: BatchEngine, staging: Path) -> I
         _logger.exception("%s failed", task.name)
         problem = f"unexpected {type(error).__name__}: {error}"
     digest = ""
-    try:
+    with suppress(InputError):
         digest = job.tools.digest(task)
-    except InputError as error:
-        _logger.debug("%s", error)
     return ImageResult(task.name, "failed", input_sha256=digest, problem=problem)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -10,14 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.console import (
-    CallError,
-    checking_the_call,
-    echo,
-    echo_err,
-    echo_json,
-    progress_bar,
-)
+from napari_spa.cli.console import CallError, answer, checking_the_call, echo_err, progress_bar
 from napari_spa.core.presentation import counted, first_of
 
 if TYPE_CHECKING:
@@ -25,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.resume import Verdict
-    from napari_spa.batch.runner import BatchReport, Estimate
+    from napari_spa.batch.runner import BatchReport
 
 _STOPPED = 130
 _LINE_SECONDS = 60  # so often a line goes to a log that no one watches
@@ -128,64 +119,57 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
         echo_err(f"napari-spa: {name} failed: {reason}")
     for name, number, reason in report.missing:
         echo_err(f"napari-spa: {name}, object {number}: {reason}")
-    if options.json:
-        echo_json(
-            out=str(options.out),
-            manifest=str(options.out / "manifest.json"),
-            done=len(report.done),
-            objects=report.objects,
-            unchanged=len(report.unchanged),
-            kept=report.kept,
-            failed=[{"image": name, "why": reason} for name, reason in report.failed],
-            missing=[
-                {"image": name, "object": number, "why": reason}
-                for name, number, reason in report.missing
-            ],
-            review=report.review,
-            seconds=report.seconds,
-        )
-        return
-    echo(
+    lines = [
         f"{options.out}: {counted(len(report.done), 'image')} done with "
         f"{counted(report.objects, 'object')} in {in_words(report.seconds)}"
-    )
+    ]
     if report.unchanged:
-        echo(f"{counted(len(report.unchanged), 'image')} done before and unchanged")
+        lines.append(f"{counted(len(report.unchanged), 'image')} done before and unchanged")
     if report.kept:
-        echo(f"{first_of(report.kept)}: labels of a user, kept (--overwrite would replace them)")
+        kept = first_of(report.kept)
+        lines.append(f"{kept}: labels of a user, kept (--overwrite would replace them)")
     if report.review:
-        echo(f"{counted(len(report.review), 'image')} to review, first: {first_of(report.review)}")
+        first = first_of(report.review)
+        lines.append(f"{counted(len(report.review), 'image')} to review, first: {first}")
+    answer(
+        options,
+        lines,
+        out=str(options.out),
+        manifest=str(options.out / "manifest.json"),
+        done=len(report.done),
+        objects=report.objects,
+        unchanged=len(report.unchanged),
+        kept=report.kept,
+        failed=[{"image": name, "why": reason} for name, reason in report.failed],
+        missing=[
+            {"image": name, "object": number, "why": reason}
+            for name, number, reason in report.missing
+        ],
+        review=report.review,
+        seconds=report.seconds,
+    )
 
 
 def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
-    from napari_spa.batch.runner import estimate
+    from napari_spa.batch.runner import estimate, in_words
 
     found = estimate(plan, workers=options.workers, overwrite=options.overwrite)
     if found.problem:
         echo_err(f"napari-spa: {found.measured} failed: {found.problem}")
-    if options.json:
-        facts = asdict(found)
-        del facts["problem"]
-        echo_json(**facts)
-    else:
-        _show_estimate(found, options.workers)
-    return 1 if found.problem else 0
-
-
-def _show_estimate(found: Estimate, workers: int) -> None:
-    from napari_spa.batch.runner import in_words
-
-    echo(f"{found.to_do} of {counted(found.images, 'image')} to do, nothing is written")
+    lines = [f"{found.to_do} of {counted(found.images, 'image')} to do, nothing is written"]
     if found.kept:
-        echo(f"{counted(found.kept, 'image')} with labels of a user, kept")
-    if not found.to_do:
-        return
-    echo(f"about {counted(found.objects, 'object')}")
-    if math.isfinite(found.seconds):
-        echo(
-            f"about {in_words(found.seconds)} with {counted(workers, 'worker')} and "
-            f"{_size(found.disk)} on disk, measured on {found.measured_on}"
-        )
+        lines.append(f"{counted(found.kept, 'image')} with labels of a user, kept")
+    if found.to_do:
+        lines.append(f"about {counted(found.objects, 'object')}")
+        if not found.problem:
+            lines.append(
+                f"about {in_words(found.seconds)} with {counted(options.workers, 'worker')} and "
+                f"{_size(found.disk)} on disk, measured on {found.measured_on}"
+            )
+    facts = asdict(found)
+    del facts["problem"]
+    answer(options, lines, **facts)
+    return 1 if found.problem else 0
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -195,27 +179,22 @@ def _verify(options: argparse.Namespace) -> int:
     plan = _plan(options) if given else None
     with _progress() as progress:
         verdict = verify(options.out, plan, progress=progress)
-    _show_verdict(options, verdict)
-    return 1 if verdict.wrong else 0
-
-
-def _show_verdict(options: argparse.Namespace, verdict: Verdict) -> None:
     for note in verdict.notes:
         echo_err(f"napari-spa: {note}")
-    if options.json:
-        echo_json(
-            out=str(options.out),
-            images=verdict.images,
-            checked=verdict.checked,
-            wrong=[{"what": what, "why": why} for what, why in verdict.wrong],
-        )
-        return
-    for what, why in verdict.wrong:
-        echo(f"{what}: {why}")
-    echo(
+    lines = [f"{what}: {why}" for what, why in verdict.wrong]
+    lines.append(
         f"{options.out}: {verdict.checked} digests of {verdict.images} images checked, "
         f"{len(verdict.wrong) or 'nothing'} wrong"
     )
+    answer(
+        options,
+        lines,
+        out=str(options.out),
+        images=verdict.images,
+        checked=verdict.checked,
+        wrong=[{"what": what, "why": why} for what, why in verdict.wrong],
+    )
+    return 1 if verdict.wrong else 0
 
 
 def _size(size: int) -> str:

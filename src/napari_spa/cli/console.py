@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from itertools import chain
@@ -60,14 +60,15 @@ def echo_err(message: str) -> None:
     sys.stderr.write(f"{printable(message)}\n")
 
 
-def echo(message: str) -> None:
-    """Print a line of the result; names in it cannot command the terminal."""
-    sys.stdout.write(f"{printable(message)}\n")
+def answer(options: argparse.Namespace, lines: Iterable[str], **content: object) -> None:
+    """Print the result: lines for a user, or with ``--json`` the content as one object.
 
-
-def echo_json(**content: object) -> None:
-    """Print the result as one JSON object; what is not a number becomes null."""
-    echo(json.dumps(_plain(content), allow_nan=False))
+    Names in the lines cannot command the terminal; in JSON what is not a number becomes null.
+    """
+    if options.json:
+        lines = [json.dumps(_plain(content), allow_nan=False)]
+    for line in lines:
+        sys.stdout.write(f"{printable(line)}\n")
 
 
 def _plain(value: object) -> object:
@@ -80,16 +81,17 @@ def _plain(value: object) -> object:
     return value
 
 
-def echo_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with aligned columns; numbers to the right."""
-    lines = [list(header), *map(list, rows)]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
-    for line in lines:
-        cells = [
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table with aligned columns; numbers to the right."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
             cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width)
             for cell, width in zip(line, widths, strict=True)
-        ]
-        echo("  ".join(cells).rstrip())
+        ).rstrip()
+        for line in lines
+    ]
 
 
 def model_words(model: LoadedModel) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.cli.console import echo, echo_err, echo_json, echo_table, model_facts, progress_bar
+from napari_spa.cli.console import answer, echo_err, model_facts, progress_bar, table
 from napari_spa.errors import DataError
 
 if TYPE_CHECKING:
@@ -64,13 +64,18 @@ def run(options: argparse.Namespace) -> int:
         done.append(scene)
     if not done:
         raise DataError("none of the demo's pictures is here; reinstall scikit-image.")
-    if options.json:
-        echo_json(folder=str(options.output), rounds=lines, model=model_facts(model))
-    else:
-        echo(PICKER)
-        echo_table(list(lines[0]), [[_shown(value) for value in line.values()] for line in lines])
-        pictures = ", ".join(str(options.output / f"{scene.name}.png") for scene in done)
-        echo(f"Pictures of all rounds: {pictures}")
+    pictures = ", ".join(str(options.output / f"{scene.name}.png") for scene in done)
+    answer(
+        options,
+        [
+            PICKER,
+            *table(list(lines[0]), [[_shown(value) for value in line.values()] for line in lines]),
+            f"Pictures of all rounds: {pictures}",
+        ],
+        folder=str(options.output),
+        rounds=lines,
+        model=model_facts(model),
+    )
     if not options.no_viewer:
         _open_viewer(done[0])
     return 0 if len(done) == len(SCENES) else 1

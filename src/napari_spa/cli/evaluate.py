@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from napari_spa.cli.console import (
     CallError,
+    answer,
     checking_the_call,
-    echo,
     echo_err,
-    echo_json,
     model_facts,
     model_words,
 )
@@ -62,7 +61,7 @@ def run_from_log(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     if options.list_methods:
-        _list_methods(as_json=options.json)
+        _list_methods(options)
         return 0
     if options.from_log is not None:
         return run_from_log(options)
@@ -119,21 +118,19 @@ def _config(options: argparse.Namespace) -> EvaluateConfig:
     )
 
 
-def _list_methods(*, as_json: bool) -> None:
+def _list_methods(options: argparse.Namespace) -> None:
     from napari_spa.evaluate.methods import METHODS
     from napari_spa.evaluate.users import HABITS
 
-    if as_json:
-        echo_json(
-            methods=[
-                {"name": m.name, "about": m.about, "family": m.family, "trains": m.trains}
-                for m in METHODS.values()
-            ],
-            users=[{"name": name, "about": h.about} for name, h in HABITS.items()],
-        )
-        return
-    for method in METHODS.values():
-        echo(method.name)
+    answer(
+        options,
+        list(METHODS),
+        methods=[
+            {"name": m.name, "about": m.about, "family": m.family, "trains": m.trains}
+            for m in METHODS.values()
+        ],
+        users=[{"name": name, "about": h.about} for name, h in HABITS.items()],
+    )
 
 
 def _play(
@@ -203,9 +200,5 @@ def _report(
 def _tell(options: argparse.Namespace, report: Report, **facts: object) -> None:
     if report.remark is not None:
         echo_err(f"napari-spa: {report.remark}.")
-    if options.json:
-        echo_json(report=str(options.output), **facts)
-        return
-    for line in report.text.splitlines():
-        echo(line)
-    echo(f"Written to {options.output}")
+    lines = [*report.text.splitlines(), f"Written to {options.output}"]
+    answer(options, lines, report=str(options.output), **facts)

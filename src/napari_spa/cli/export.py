@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from napari_spa.cli.console import (
     CallError,
+    answer,
     checking_the_call,
-    echo,
     echo_err,
-    echo_json,
     progress_bar,
 )
 from napari_spa.core.presentation import counted
@@ -38,16 +37,14 @@ def run(options: argparse.Namespace) -> int:
         from napari_spa.refine.log.replay import say_changed
 
         echo_err(f"napari-spa: {say_changed(changed, 'they are exported as they were')}")
-    if options.json:
-        echo_json(
-            images=report.images,
-            files=report.names,
-            problems=[{"image": name, "why": why} for name, why in report.problems],
-            changed=changed,
-        )
-    else:
-        images, files = counted(report.images, "image"), counted(report.files, "file")
-        echo(f"{images}, {files} in {options.output}")
+    answer(
+        options,
+        [f"{counted(report.images, 'image')}, {counted(report.files, 'file')} in {options.output}"],
+        images=report.images,
+        files=report.names,
+        problems=[{"image": name, "why": why} for name, why in report.problems],
+        changed=changed,
+    )
     return 1 if report.problems else 0
 
 

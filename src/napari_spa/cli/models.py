@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from napari_spa.cli.console import echo, echo_json, echo_table, progress_bar
+from napari_spa.cli.console import answer, progress_bar, table
 
 if TYPE_CHECKING:
     import argparse
@@ -19,9 +20,6 @@ def run_list(options: argparse.Namespace) -> int:
     from napari_spa.io.models.registry import list_models
 
     entries = list_models()
-    if options.json:
-        echo_json(models=[_facts(entry) for entry in entries])
-        return 0
     rows = []
     for entry in entries:
         known = entry.known
@@ -34,7 +32,8 @@ def run_list(options: argparse.Namespace) -> int:
                 entry.about,
             ]
         )
-    echo_table(["name", "here", "size", "licence", "about"], rows)
+    lines = table(["name", "here", "size", "licence", "about"], rows)
+    answer(options, lines, models=[_facts(entry) for entry in entries])
     return 0
 
 
@@ -64,12 +63,7 @@ def run_info(options: argparse.Namespace) -> int:
     from napari_spa.io.models.load import describe, load_model
 
     facts = describe(load_model(options.name, device=options.device))
-    if options.json:
-        echo_json(**facts)
-        return 0
-    for name, value in facts.items():
-        for line in _lines(name, value):
-            echo(line)
+    answer(options, chain(*(_lines(name, value) for name, value in facts.items())), **facts)
     return 0
 
 
@@ -107,8 +101,5 @@ def run_import(options: argparse.Namespace) -> int:
 
 
 def _tell_where(options: argparse.Namespace, name: str, path: Path) -> int:
-    if options.json:
-        echo_json(name=name, path=str(path))
-    else:
-        echo(f"{name}: {path}")
+    answer(options, [f"{name}: {path}"], name=name, path=str(path))
     return 0

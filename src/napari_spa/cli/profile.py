@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from napari_spa.cli.console import (
     CallError,
+    answer,
     check_outputs,
-    echo,
     echo_err,
-    echo_json,
-    echo_table,
     find_profile,
     model_facts,
     progress_bar,
+    table,
 )
 
 if TYPE_CHECKING:
@@ -48,27 +47,25 @@ def run_list(options: argparse.Namespace) -> int:
         }
         for entry in entries
     ]
-    if options.json:
-        echo_json(folder=str(store.root), profiles=listed)
-    elif not listed:
+    if not listed:
         echo_err(f"no profiles yet in {store.root}; 'napari-spa profile new NAME' makes one.")
-    else:
-        columns = ("name", "task", "picks", "corrected", "images", "model")
-        rows = [
-            [
-                *("-" if facts[name] in ("", None) else str(facts[name]) for name in columns),
-                str(facts["problem"] or facts["path"]),
-            ]
-            for facts in listed
+    columns = ("name", "task", "picks", "corrected", "images", "model")
+    rows = [
+        [
+            *("-" if facts[name] in ("", None) else str(facts[name]) for name in columns),
+            str(facts["problem"] or facts["path"]),
         ]
-        echo_table([*columns, "file"], rows)
+        for facts in listed
+    ]
+    lines = table([*columns, "file"], rows) if rows else []
+    answer(options, lines, folder=str(store.root), profiles=listed)
     return 0
 
 
 def run_show(options: argparse.Namespace) -> int:
     """Run ``profile show`` and return its exit status."""
     path, profile = load_profile(options.profile)
-    _report(path, profile, json=options.json)
+    _report(options, path, profile)
     return 0
 
 
@@ -79,7 +76,7 @@ def run_new(options: argparse.Namespace) -> int:
 
     identity = load_model(options.model, device=options.device).identity
     entry = ProfileStore().new(options.name, model=identity, task=options.task)
-    _report(entry.path, PreferenceProfile.load(entry.path), json=options.json)
+    _report(options, entry.path, PreferenceProfile.load(entry.path))
     return 0
 
 
@@ -89,7 +86,7 @@ def run_rename(options: argparse.Namespace) -> int:
 
     path = find_profile(options.profile)
     profile = ProfileStore().rename(path, options.name, options.task)
-    _report(path, profile, json=options.json)
+    _report(options, path, profile)
     return 0
 
 
@@ -102,7 +99,7 @@ def run_reset(options: argparse.Namespace) -> int:
     before = ProfileStore().reset(path)
     kept = "; a copy is in the folder 'removed' beside it" if before.evidence else ""
     echo_err(f"{evidence(before)} forgotten{kept}")
-    _report(path, before.emptied(), json=options.json)
+    _report(options, path, before.emptied())
     return 0
 
 
@@ -122,7 +119,7 @@ def run_merge(options: argparse.Namespace) -> int:
     name = options.name or options.output.stem
     merged = merge_profiles([profile for _, profile in loaded], name, options.task)
     merged.save(options.output)
-    _report(options.output, merged, json=options.json)
+    _report(options, options.output, merged)
     return 0
 
 
@@ -135,30 +132,29 @@ def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
     return path, replace(profile, name=profile.name or path.stem)
 
 
-def _report(path: Path, profile: PreferenceProfile, *, json: bool) -> None:
+def _report(options: argparse.Namespace, path: Path, profile: PreferenceProfile) -> None:
     from napari_spa.refine.preference import boundary_lean, describe, relative_size
 
-    lean, size = boundary_lean(profile), relative_size(profile)
-    if json:
-        echo_json(
-            path=str(path),
-            name=profile.name,
-            task=profile.task,
-            words=describe(profile),
-            **_evidence(profile),
-            growth=size,
-            boundary=lean,
-            components=profile.mixture.components,
-            channels=profile.mixture.dimension,
-            model=asdict(profile.model),
-        )
-        return
-    echo(f"{profile.name}{', ' * bool(profile.task)}{profile.task}")
-    echo(describe(profile))
+    lean, words = boundary_lean(profile), describe(profile)
+    lines = [f"{profile.name}{', ' * bool(profile.task)}{profile.task}", words]
     if lean is not None:
-        echo(f"boundary: {lean:+.2f} (outwards is +, in units of the logits' spread)")
-    echo(f"model: {profile.model.name}, {profile.model.head} head")
-    echo(f"file: {path}")
+        lines.append(f"boundary: {lean:+.2f} (outwards is +, in units of the logits' spread)")
+    lines.append(f"model: {profile.model.name}, {profile.model.head} head")
+    lines.append(f"file: {path}")
+    answer(
+        options,
+        lines,
+        path=str(path),
+        name=profile.name,
+        task=profile.task,
+        words=words,
+        **_evidence(profile),
+        growth=relative_size(profile),
+        boundary=lean,
+        components=profile.mixture.components,
+        channels=profile.mixture.dimension,
+        model=asdict(profile.model),
+    )
 
 
 def run_diff(options: argparse.Namespace) -> int:
@@ -177,20 +173,20 @@ def run_diff(options: argparse.Namespace) -> int:
             from napari_spa.cli.panel import draw_overlay
 
             draw_overlay(image, found, options.output, names=names)
-    if options.json:
-        echo_json(
-            first={"name": first.name, "path": str(first_path), **_evidence(first)},
-            second={"name": second.name, "path": str(second_path), **_evidence(second)},
-            difference=None
-            if difference is None
-            else {"words": in_words(difference, names), **asdict(difference)},
-            image=None if found is None else _areas(found, options),
-            model=None if model is None else model_facts(model),
-        )
-    else:
-        _tell_difference(difference, (first, second), names)
-        if found is not None:
-            _tell_where(found, names, options.output)
+    lines = _difference_lines(difference, (first, second), names)
+    if found is not None:
+        lines += _disagreement_lines(found, names, options.output)
+    answer(
+        options,
+        lines,
+        first={"name": first.name, "path": str(first_path), **_evidence(first)},
+        second={"name": second.name, "path": str(second_path), **_evidence(second)},
+        difference=None
+        if difference is None
+        else {"words": in_words(difference, names), **asdict(difference)},
+        image=None if found is None else _areas(found, options),
+        model=None if model is None else model_facts(model),
+    )
     return 0
 
 
@@ -260,29 +256,33 @@ def _areas(found: ProfileDisagreement, options: argparse.Namespace) -> dict[str,
     }
 
 
-def _tell_difference(
+def _difference_lines(
     difference: DistributionDifference | None,
     profiles: tuple[PreferenceProfile, PreferenceProfile],
     names: tuple[str, str],
-) -> None:
+) -> list[str]:
     from napari_spa.refine.preference import describe, in_words
 
-    for name, profile in zip(names, profiles, strict=True):
-        echo(f"{name}: {describe(profile)}")
-    if difference is None:
-        return
-    echo(in_words(difference, names))
-    if difference.boundary is not None:
-        echo(f"  boundary: {difference.boundary:+.2f} of the logits' spread")
-    if difference.shape is not None:
-        echo(f"  shape: {difference.shape:.2f} deviations apart")
+    lines = [f"{n}: {describe(profile)}" for n, profile in zip(names, profiles, strict=True)]
+    if difference is not None:
+        lines.append(in_words(difference, names))
+        if difference.boundary is not None:
+            lines.append(f"  boundary: {difference.boundary:+.2f} of the logits' spread")
+        if difference.shape is not None:
+            lines.append(f"  shape: {difference.shape:.2f} deviations apart")
+    return lines
 
 
-def _tell_where(found: ProfileDisagreement, names: tuple[str, str], overlay: Path | None) -> None:
+def _disagreement_lines(
+    found: ProfileDisagreement, names: tuple[str, str], overlay: Path | None
+) -> list[str]:
+    lines = []
     areas = (found.first_mask, found.only_first), (found.second_mask, found.only_second)
     for name, colour, (whole, alone) in zip(names, ("amber", "turquoise"), areas, strict=True):
         legend = f" ({colour})" if overlay is not None else ""
-        echo(f"{name} draws {int(whole.sum())} px, {int(alone.sum())} px of them alone{legend}")
-    echo(f"agreement (Dice): {found.dice:.3f}")
+        drawn = f"{name} draws {int(whole.sum())} px"
+        lines.append(f"{drawn}, {int(alone.sum())} px of them alone{legend}")
+    lines.append(f"agreement (Dice): {found.dice:.3f}")
     if overlay is not None:
-        echo(f"overlay: {overlay}")
+        lines.append(f"overlay: {overlay}")
+    return lines

@@ -11,11 +11,10 @@ import numpy as np
 
 from napari_spa.cli.console import (
     CallError,
+    answer,
     check_outputs,
     checking_the_call,
-    echo,
     echo_err,
-    echo_json,
     model_facts,
     progress_bar,
 )
@@ -147,31 +146,32 @@ def _report(
         echo_err(f"napari-spa: {reason}")
     if any(part.outcome == "differs" for part in parts):
         echo_err("masks may differ on another device, or with another version of PyTorch.")
-    active = session.active
-    if options.json:
-        check = {"path": str(options.check), "pixels": pixels}
-        echo_json(
-            log=str(options.log),
-            image=str(image),
-            objects=[_facts(part) for part in parts],
-            at_hand=None if active is None else {"object": active.number, "round": active.round},
-            mask=None if options.output is None else str(options.output),
-            check=None if options.check is None else check,
-            models=models,
-        )
-        return
-    for part in parts:
-        echo(_line(part))
+    active, check = session.active, None
+    lines = [_line(part) for part in parts]
     if active is not None:
-        echo(f"object {active.number} is not accepted: left out, it was at round {active.round}")
+        lines.append(
+            f"object {active.number} is not accepted: left out, it was at round {active.round}"
+        )
     same = sum(part.outcome == "same" for part in parts)
     played = sum(part.outcome != "painted" for part in parts)
-    echo(f"{same} of {played} masks are the same")
+    lines.append(f"{same} of {played} masks are the same")
     if options.check is not None:
+        check = {"path": str(options.check), "pixels": pixels}
         differs = f"differs in {pixels} px" if pixels else "has the same labels"
-        echo(f"{options.check}: {differs}")
+        lines.append(f"{options.check}: {differs}")
     if options.output is not None:
-        echo(f"{options.output}: {len(session.annotation.objects)} objects")
+        lines.append(f"{options.output}: {len(session.annotation.objects)} objects")
+    answer(
+        options,
+        lines,
+        log=str(options.log),
+        image=str(image),
+        objects=[_facts(part) for part in parts],
+        at_hand=None if active is None else {"object": active.number, "round": active.round},
+        mask=None if options.output is None else str(options.output),
+        check=check,
+        models=models,
+    )
 
 
 def _facts(part: ReplayedPart) -> dict[str, object]:

@@ -11,10 +11,9 @@ import numpy as np
 
 from napari_spa.cli.console import (
     CallError,
+    answer,
     check_outputs,
-    echo,
     echo_err,
-    echo_json,
     model_facts,
     progress_bar,
 )
@@ -118,30 +117,27 @@ def _report(
     seconds: dict[str, float],
     session: RefinementSession,
 ) -> None:
-    candidates = [
-        {"added": c.added_area, "removed": c.removed_area, "weight": c.weight}
-        for c in proposal.candidates
-    ]
-    if options.json:
-        echo_json(
-            mask=str(options.output),
-            area=proposal.area,
-            round=proposal.round,
-            uncertainty=proposal.uncertainty,
-            quality=proposal.quality,
-            calibrated=proposal.calibrated,
-            size=proposal.size,
-            candidates=candidates,
-            seconds={name: round(value, 4) for name, value in seconds.items()},
-            model=model_facts(session.model),
-        )
-        return
-    echo(
+    lines = [
         f"{options.output}: {proposal.area} px, round {proposal.round}, "
         f"{quality_in_words(proposal.quality, proposal.calibrated)}"
-    )
+    ]
     for number, c in enumerate(proposal.candidates):
-        echo(
-            f"  candidate {number}: +{c.added_area} px, -{c.removed_area} px, "
-            f"{c.weight:.0%} of the samples"
-        )
+        changes = f"+{c.added_area} px, -{c.removed_area} px"
+        lines.append(f"  candidate {number}: {changes}, {c.weight:.0%} of the samples")
+    answer(
+        options,
+        lines,
+        mask=str(options.output),
+        area=proposal.area,
+        round=proposal.round,
+        uncertainty=proposal.uncertainty,
+        quality=proposal.quality,
+        calibrated=proposal.calibrated,
+        size=proposal.size,
+        candidates=[
+            {"added": c.added_area, "removed": c.removed_area, "weight": c.weight}
+            for c in proposal.candidates
+        ],
+        seconds={name: round(value, 4) for name, value in seconds.items()},
+        model=model_facts(session.model),
+    )

@@ -8,9 +8,9 @@ from dataclasses import replace
 from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_spa.cli.console import CallError, checking_the_call, echo, echo_err, echo_json
+from napari_spa.cli.console import CallError, answer, checking_the_call, echo_err
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from napari_spa.train.baselines.loop import BaselineConfig
-    from napari_spa.train.loop import TrainConfig, Trainer
+    from napari_spa.train.loop import TrainConfig
     from napari_spa.train.recipe import Recipe
 
 
@@ -42,7 +42,7 @@ def run_methods(options: argparse.Namespace) -> int:
         config = _baseline_config(options)
         config.check()
     device = resolve_device(options.device)
-    results = []
+    results, lines = [], []
     for name in names:
         echo_err(f"{name}: training")
 
@@ -59,13 +59,11 @@ def run_methods(options: argparse.Namespace) -> int:
             compute=Compute(device, options.workers, progress),
         )
         results.append({"method": name, **facts})
-        if not options.json:
-            echo(
-                f"{name}: {facts['steps']} steps, {facts['seconds']} s, "
-                f"{facts['parameters']} parameters, Dice {facts['score']} on images held aside"
-            )
-    if options.json:
-        echo_json(runs=str(options.output), methods=results)
+        lines.append(
+            f"{name}: {facts['steps']} steps, {facts['seconds']} s, "
+            f"{facts['parameters']} parameters, Dice {facts['score']} on images held aside"
+        )
+    answer(options, lines, runs=str(options.output), methods=results)
     return 0
 
 
@@ -73,9 +71,13 @@ def _baseline_config(options: argparse.Namespace) -> BaselineConfig:
     from napari_spa.train.baselines.loop import BaselineConfig
 
     split = None if options.split == "all" else options.split
-    given = {name: getattr(options, name) for name in ("steps", "batch", "check_every", "patience")}
-    asked = {name: value for name, value in given.items() if value is not None}
+    asked = _asked(options, "steps", "batch", "check_every", "patience")
     return BaselineConfig(split=split, single=options.objects, seed=options.seed, **asked)
+
+
+def _asked(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -88,13 +90,17 @@ def run(options: argparse.Namespace) -> int:
         raise CallError("name a folder for the run with -o DIR.")
     if options.methods is not None:
         return run_methods(options)
+    if options.project is not None:
+        return _tune(options)
+    return _train(options)
+
+
+def _train(options: argparse.Namespace) -> int:
     from napari_spa.io.models.formats import export_checkpoint
     from napari_spa.io.models.load import resolve_device
     from napari_spa.train.loop import train
     from napari_spa.train.recipe import open_sources
 
-    if options.project is not None:
-        return _tune(options)
     if not options.data:
         raise CallError("name the data to train on, or --from a project folder.")
     if options.minutes is not None and not options.minutes > 0:
@@ -107,9 +113,7 @@ def run(options: argparse.Namespace) -> int:
         raise CallError(f"{options.output} holds no run to go on with; leave --resume out.")
     device = resolve_device(options.device)
     recipe = _recipe(options)
-    given = {"steps": options.steps, "minutes": options.minutes}
-    asked = {name: value for name, value in given.items() if value is not None}
-    config = replace(recipe.on(device.type), **asked)
+    config = replace(recipe.on(device.type), **_asked(options, "steps", "minutes"))
     with checking_the_call():
         sources = open_sources(options.data, recipe.sources)
     start = _start(options, config)
@@ -127,7 +131,15 @@ def run(options: argparse.Namespace) -> int:
         )
     weights = options.output / "spa.safetensors"
     export_checkpoint(checkpoint, weights, _card(options, recipe))
-    _report(options, trainer, weights)
+    answer(
+        options,
+        [f"{weights}: trained for {trainer.step} steps"],
+        model=str(weights),
+        checkpoint=str(checkpoint),
+        metrics=str(options.output / "metrics.csv"),
+        steps=trainer.step,
+        device=str(trainer.device),
+    )
     return 0
 
 
@@ -142,7 +154,7 @@ def _tune(options: argparse.Namespace) -> int:
     if options.data or options.config is not None or options.resume:
         raise CallError("--from takes no DATA, --config or --resume.")
     model = load_model(options.init or "spa-tiny", device=options.device)
-    settings = PersonalConfig() if options.steps is None else PersonalConfig(steps=options.steps)
+    settings = PersonalConfig(**_asked(options, "steps"))
     changed = changed_images(Project.open(options.project))
     if changed:
         echo_err(f"napari-spa: {say_changed(changed, 'nothing is learnt from them')}")
@@ -165,18 +177,16 @@ def _tune(options: argparse.Namespace) -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         card = {**model.card, "tuned_on": made.learnt_from, "tuned_from": model.identity.sha256}
         save_model(made.spa, weights, card)
-    if options.json:
-        echo_json(
-            model=str(weights) if made.better else None,
-            learnt_from=made.learnt_from,
-            tested_on=made.tested_on,
-            before=made.before,
-            after=made.after,
-            changed=changed,
-        )
-    elif made.better:
-        echo(str(weights))
-        echo(figures)
+    answer(
+        options,
+        [str(weights), figures] if made.better else [],
+        model=str(weights) if made.better else None,
+        learnt_from=made.learnt_from,
+        tested_on=made.tested_on,
+        before=made.before,
+        after=made.after,
+        changed=changed,
+    )
     if not made.better:
         echo_err(f"{figures}; not better, so nothing was saved.")
     return 0 if made.better else 1
@@ -211,10 +221,7 @@ def _pack(options: argparse.Namespace) -> int:
             f"{packed.size / 1e6:.1f} MB"
         )
     size = options.pack.stat().st_size
-    if options.json:
-        echo_json(pack=str(options.pack), bytes=size)
-    else:
-        echo(f"{options.pack}: {size / 1e6:.1f} MB")
+    answer(options, [f"{options.pack}: {size / 1e6:.1f} MB"], pack=str(options.pack), bytes=size)
     return 0
 
 
@@ -244,16 +251,3 @@ def _card(options: argparse.Namespace, recipe: Recipe) -> dict[str, object]:
 
     names = list(recipe.sources) or [Path(name).name for name in options.data]
     return {"made_with": f"napari-spa {__version__}", "data": names, "seed": recipe.train.seed}
-
-
-def _report(options: argparse.Namespace, trainer: Trainer, weights: Path) -> None:
-    if options.json:
-        echo_json(
-            model=str(weights),
-            checkpoint=str(options.output / "last.pt"),
-            metrics=str(options.output / "metrics.csv"),
-            steps=trainer.step,
-            device=str(trainer.device),
-        )
-    else:
-        echo(f"{weights}: trained for {trainer.step} steps")
