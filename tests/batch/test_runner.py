@@ -10,7 +10,7 @@ from fake_batch import TOOLS, images_of, load_count, make_folder, snapshot
 
 from napari_spa.batch.resume import STATE, lock_output, read_previous, verify
 from napari_spa.batch.runner import estimate, run_batch
-from napari_spa.batch.task import recipe_facts
+from napari_spa.batch.task import input_digest, recipe_facts
 from napari_spa.errors import Cancelled, DataError, InputError, ModelError
 
 MIXED = {"a.tif": "blob 1", "a.png": "blob 2", "sub/b.png": "doubt 3", "c.png": "fail"}
@@ -52,7 +52,7 @@ def test_the_manifest_says_what_was_made_of_what_and_nothing_of_this_machine(tmp
     image = content["images"]["sub/b.png"]
     assert image["outcome"] == "done"
     assert image["uncertainty"] == 0.5
-    assert image["input_sha256"] == TOOLS.digest(plan.tasks[2])
+    assert image["input_sha256"] == input_digest(plan.tasks[2])
     environment = content["environments"][image["environment"]]
     assert {"device", "napari-spa", "numpy", "torch"} <= set(environment)
     assert str(tmp_path) not in text
@@ -138,7 +138,7 @@ def test_images_without_results_are_done_by_another_recipe(tmp_path):
     for both in (plan, later):
         with pytest.raises(InputError, match="made with another seed"):
             run(both)
-    wrong = dict(verify(plan.out, later, digest=TOOLS.digest).wrong)
+    wrong = dict(verify(plan.out, later).wrong)
     assert wrong == {"a.png": "it was made with another seed"}
     assert run(rest).unchanged == ("b.png", "c.png")
     assert run(replace(plan, tasks=plan.tasks[:1])).unchanged == ("a.png",)

@@ -25,13 +25,13 @@ def plan(tmp_path):
 
 def check(plan):
     before = snapshot(plan.out)
-    verdict = verify(plan.out, plan, digest=TOOLS.digest)
+    verdict = verify(plan.out, plan)
     assert snapshot(plan.out) == before
     return dict(verdict.wrong)
 
 
 def test_a_folder_in_order_has_nothing_wrong(plan):
-    verdict = verify(plan.out, plan, digest=TOOLS.digest)
+    verdict = verify(plan.out, plan)
     assert (verdict.images, verdict.checked, verdict.wrong, verdict.notes) == (5, 15, (), ())
     verdict = verify(plan.out)
     assert (verdict.checked, verdict.wrong) == (10, ())

@@ -83,7 +83,7 @@ def test_what_else_is_played_changes_nothing(context, folder: Path) -> None:
 
 
 def test_users_play_with_the_methods_that_take_what_they_do(context, folder: Path) -> None:
-    registry = {**METHODS, "fixed": MethodEntry("fixed", "", "deterministic", "looks", Fixed)}
+    registry = {**METHODS, "fixed": MethodEntry("fixed", "", "looks", Fixed)}
     config = replace(
         CONFIG, users=("clicks", "both"), methods=("spa", "spa-random-pick", "fixed"), limit=1
     )
@@ -181,7 +181,7 @@ def test_a_user_with_nothing_to_do_ends_the_game(context) -> None:
 
 def test_the_click_is_where_all_raters_agree(context, folder: Path) -> None:
     method = Fixed(context)
-    registry = {"fixed": MethodEntry("fixed", "", "deterministic", "looks", lambda context: method)}
+    registry = {"fixed": MethodEntry("fixed", "", "looks", lambda context: method)}
     config = replace(CONFIG, methods=("fixed",), objects=True)
     rows = play(context, folder, config, registry=registry)
     assert {row.user for row in rows} == {"looks"}

@@ -21,7 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from napari_spa.batch.plan import BatchPlan
-from napari_spa.batch.task import BatchRecipe, BatchTask, ImageResult, ObjectPrompt, ObjectResult
+from napari_spa.batch.task import (
+    BatchRecipe,
+    BatchTask,
+    ImageResult,
+    ObjectPrompt,
+    ObjectResult,
+    input_digest,
+)
 from napari_spa.batch.worker import Tools
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import atomic_path
@@ -41,18 +48,10 @@ class FakeEngine:
         (folder / f"{os.getpid()}-{time.time_ns()}").touch()
 
 
-def digest(task):
-    try:
-        content = task.path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {task.path}: {error.strerror}.") from error
-    return hashlib.sha256(content + repr(task.prompts).encode()).hexdigest()
-
-
 def segment(task, recipe, engine, out):
     word, *rest = task.path.read_text().split()
     _ACTS.get(word, lambda *_: None)(task, rest)
-    seen = digest(task)
+    seen = input_digest(task)
     rng = np.random.default_rng([recipe.seed, int(seen[:8], 16)])
     outputs = []
     for path in (labels_path(out, task.name), log_path(out, task.name)):
@@ -96,7 +95,7 @@ _ACTS = {
     "touch": lambda task, rest: Path(rest[0]).write_bytes(b"by hand"),
 }
 
-TOOLS = Tools(segment=segment, make_engine=FakeEngine, digest=digest)
+TOOLS = Tools(segment=segment, make_engine=FakeEngine)
 
 
 def make_folder(folder: Path, contents: dict[str, str], **recipe) -> BatchPlan:

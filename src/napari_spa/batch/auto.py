@@ -113,14 +113,9 @@ def _point_prediction(
 def _part_at(mask: BoolArray, row: int, column: int) -> BoolArray | None:
     """Return the connected part of a mask at a pixel or touching it."""
     parts, _ = ndimage.label(mask)
-    here = parts[row, column]
-    if not here:
-        near = parts[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-        here = int(near.max())
-    if not here:
-        return None
-    part: BoolArray = parts == here
-    return part
+    near = parts[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+    here = parts[row, column] or near.max()
+    return np.asarray(parts == here) if here else None
 
 
 def _border(view: FieldOfView, part: BoolArray, shape: tuple[int, int]) -> float:

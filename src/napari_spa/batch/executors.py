@@ -98,7 +98,7 @@ def _start_cluster(workers: int, memory: int) -> Any:  # noqa: ANN401  dask has 
     from distributed.security import Security
 
     ours = Security.temporary()  # type: ignore[no-untyped-call]
-    for left in reversed(range(_STARTS)):
+    for _ in range(_STARTS):
         try:
             return LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers,
@@ -113,10 +113,8 @@ def _start_cluster(workers: int, memory: int) -> Any:  # noqa: ANN401  dask has 
                 silence_logs="CRITICAL",
             )
         except (OSError, RuntimeError) as error:
-            if not left:
-                reason = str(error).rstrip(".")
-                raise DataError(f"no worker process could be started: {reason}.") from error
-    raise AssertionError("the last start returned or raised")
+            failure = error
+    raise DataError(f"no worker process could be started: {str(failure).rstrip('.')}.") from failure
 
 
 def need_dask() -> None:

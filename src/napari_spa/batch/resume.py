@@ -37,7 +37,7 @@ from napari_spa.io.projects.paths import labels_path, log_path, manifest_path
 from napari_spa.refine.engine.config import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from napari_spa.batch.plan import BatchPlan
@@ -69,9 +69,7 @@ class ResumePlan:
         return frozenset().union(*(self.earlier.ours.get(path, set()) for path in paths))
 
 
-def plan_resume(
-    plan: BatchPlan, facts: Facts, digest: Callable[[BatchTask], str], *, overwrite: bool = False
-) -> ResumePlan:
+def plan_resume(plan: BatchPlan, facts: Facts, *, overwrite: bool = False) -> ResumePlan:
     """Compare what is asked for with what is there; nothing is changed."""
     earlier = read_previous(plan.out)
     manifest = earlier.manifest
@@ -96,7 +94,7 @@ def plan_resume(
                     "all of them again, or choose another folder."
                 )
             entry = None if differs else entry
-        return _state_of(task, entry, here, digest, again=again)
+        return _state_of(task, entry, here, again=again)
 
     with ThreadPoolExecutor(
         min(8, os.cpu_count() or 1), thread_name_prefix="napari-spa-resume"
@@ -113,12 +111,7 @@ def output_names(out: Path, name: str) -> tuple[str, str]:
 
 
 def _state_of(
-    task: BatchTask,
-    entry: Entry | None,
-    here: dict[str, str],
-    digest: Callable[[BatchTask], str],
-    *,
-    again: bool,
+    task: BatchTask, entry: Entry | None, here: dict[str, str], *, again: bool
 ) -> ImageState:
     if entry is None:
         return "again" if again and here else "new"
@@ -127,7 +120,7 @@ def _state_of(
     if dict(entry.result.outputs) != here:
         return "again"
     try:
-        same = digest(task) == entry.result.input_sha256
+        same = input_digest(task) == entry.result.input_sha256
     except InputError:
         same = False  # doing it will say what is wrong
     return "unchanged" if same else "changed"
@@ -344,13 +337,7 @@ class Verdict:
     notes: tuple[str, ...] = ()  # what could not be checked
 
 
-def verify(
-    out: Path,
-    plan: BatchPlan | None = None,
-    *,
-    digest: Callable[[BatchTask], str] = input_digest,
-    progress: Progress = silent,
-) -> Verdict:
+def verify(out: Path, plan: BatchPlan | None = None, *, progress: Progress = silent) -> Verdict:
     """Compute all digests again and compare them with the manifest; nothing is changed."""
     manifest = read_manifest(manifest_path(out))
     if manifest is None:
@@ -374,7 +361,7 @@ def verify(
     if plan is not None:
         tasks = {task.name: task for task in plan.tasks}
         checked += len(tasks.keys() & manifest.entries.keys())
-        wrong.extend(_inputs(out, tasks, manifest.entries, digest))
+        wrong.extend(_inputs(out, tasks, manifest.entries))
     notes = () if plan is not None else ("the inputs were not checked; say where prompts are.",)
     return Verdict(checked, len(manifest.entries), tuple(wrong), notes)
 
@@ -394,10 +381,7 @@ def _outputs(out: Path, name: str, entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def _inputs(
-    out: Path,
-    tasks: dict[str, BatchTask],
-    entries: dict[str, Entry],
-    digest: Callable[[BatchTask], str],
+    out: Path, tasks: dict[str, BatchTask], entries: dict[str, Entry]
 ) -> Iterator[tuple[str, str]]:
     for name, task in tasks.items():
         entry = entries.get(name)
@@ -406,7 +390,7 @@ def _inputs(
             yield name, "it was done by hand" if by_hand else "it is not done yet"
             continue
         try:
-            if digest(task) != entry.result.input_sha256:
+            if input_digest(task) != entry.result.input_sha256:
                 yield name, "the image, its prompts or its mask changed since"
         except InputError as error:
             yield name, str(error)

@@ -76,7 +76,7 @@ def estimate(
     """
     tools = tools or Tools()
     facts = recipe_facts(plan.recipe)
-    found = plan_resume(plan, facts, tools.digest, overwrite=overwrite)
+    found = plan_resume(plan, facts, overwrite=overwrite)
     to_do = [task for task in plan.tasks if task.name in found.to_do]
     kept = len(found.named("kept"))
     if not to_do:
@@ -329,10 +329,10 @@ def run_batch(
     tools = tools or Tools()
     facts = recipe_facts(plan.recipe)
     # Before OUT is made.
-    plan_resume(replace(plan, tasks=()), facts, tools.digest, overwrite=overwrite)
+    plan_resume(replace(plan, tasks=()), facts, overwrite=overwrite)
     with lock_output(plan.out) as folder:
         progress(0.0, "looking at what is done")
-        found = plan_resume(plan, facts, tools.digest, overwrite=overwrite)
+        found = plan_resume(plan, facts, overwrite=overwrite)
         manifest = Manifest(facts)
         if found.carry_on and found.earlier.manifest is not None:
             manifest = found.earlier.manifest.under(facts)

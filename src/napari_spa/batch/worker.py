@@ -12,6 +12,7 @@ import errno
 import json
 import logging
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING
 
 from napari_spa import __version__
@@ -73,8 +75,6 @@ class Tools:
     segment: Callable[[BatchTask, BatchRecipe, BatchEngine, Path], ImageResult] = segment_image
     # ``recipe -> BatchEngine``; called once in a process.
     make_engine: Callable[[BatchRecipe], BatchEngine] = _make_engine
-    # ``task -> str``, the digest of all that is put in; light.
-    digest: Callable[[BatchTask], str] = input_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class _Engines:
             wanted = job.facts["model"]
             if engine.identity.sha256 != wanted["sha256"]:
                 raise ModelError(
-                    f"the weights of {wanted['name']} on {_host()} are others than here; "
+                    f"the weights of {wanted['name']} on {gethostname()} are others than here; "
                     "copy the same file to all machines."
                 )
             self._engine, self._key = engine, key
@@ -192,7 +192,7 @@ def _attempt(job: Job, task: BatchTask, engine: BatchEngine, staging: Path) -> I
         problem = f"unexpected {type(error).__name__}: {error}"
     digest = ""
     with suppress(InputError):
-        digest = job.tools.digest(task)
+        digest = input_digest(task)
     return ImageResult(task.name, "failed", input_sha256=digest, problem=problem)
 
 
@@ -259,8 +259,6 @@ def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path
 @cache
 def _versions() -> Facts:
     """Return the versions of what computes."""
-    import platform
-
     found: Facts = {"napari-spa": __version__, "python": platform.python_version()}
     for name in _MATTER:
         try:
@@ -276,12 +274,12 @@ def _check_shared(job: Job) -> None:
     while not job.folder.is_dir():
         if not job.out.parent.is_dir() or time.monotonic() > until:
             raise DataError(
-                f"the worker on {_host()} does not see {job.out}; scheduler and workers must "
+                f"the worker on {gethostname()} does not see {job.out}; scheduler and workers must "
                 "share the file system, under the same path."
             )
         time.sleep(0.5)
     if not job.source.is_dir():
-        raise DataError(f"the worker on {_host()} does not see {job.source}.")
+        raise DataError(f"the worker on {gethostname()} does not see {job.source}.")
 
 
 def _is_the_disk(error: DataError) -> bool:
@@ -298,9 +296,3 @@ def _can_write(folder: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _host() -> str:
-    import socket
-
-    return socket.gethostname()

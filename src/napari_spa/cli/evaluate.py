@@ -125,10 +125,7 @@ def _list_methods(options: argparse.Namespace) -> None:
     answer(
         options,
         list(METHODS),
-        methods=[
-            {"name": m.name, "about": m.about, "family": m.family, "trains": m.trains}
-            for m in METHODS.values()
-        ],
+        methods=[{"name": m.name, "about": m.about, "trains": m.trains} for m in METHODS.values()],
         users=[{"name": name, "about": h.about} for name, h in HABITS.items()],
     )
 

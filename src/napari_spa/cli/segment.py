@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,8 +83,6 @@ def _check_outputs(options: argparse.Namespace) -> None:
     output, folder = options.output, options.candidates
     if output.suffix.lower() not in _TIFF | _PICTURE:
         raise CallError(f"the mask is written as .tif or .png, not as {output.name}.")
-    if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
-        raise CallError(f"{folder} is a file; name a folder for the candidates.")
     read = {"image": options.image, "model": Path(options.model)}
     pictures = {
         f"picture {part} of candidate {number}": candidate_path(folder, number, part)

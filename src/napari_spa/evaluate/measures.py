@@ -11,7 +11,7 @@ import zlib
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from scipy import ndimage
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_spa.evaluate.users import ClickStyle
 
 
+T = TypeVar("T")
 Combinations = int | Literal["all", "raters"]
 
 
@@ -90,9 +91,13 @@ def choose_names(folder: CaseFolder, config: EvaluateConfig) -> list[str]:
     if not names:
         raise DataError(f"there is no image of the split {config.split!r}; check split.csv.")
     if config.limit is not None and config.limit < len(names):
-        chosen = np.random.default_rng(config.seed).permutation(len(names))[: config.limit]
-        names = [names[index] for index in sorted(chosen)]
+        names = _some(names, config.limit, np.random.default_rng(config.seed))
     return names
+
+
+def _some(items: Sequence[T], count: int, rng: np.random.Generator) -> list[T]:
+    """Draw so many of the items, in their order."""
+    return [items[index] for index in sorted(rng.permutation(len(items))[:count])]
 
 
 def choose_objects(case: Case, config: EvaluateConfig) -> list[RatedMasks]:
@@ -100,8 +105,7 @@ def choose_objects(case: Case, config: EvaluateConfig) -> list[RatedMasks]:
     stacks = split_objects(case.masks) if config.objects else [case.masks]
     numbered = [(number, masks) for number, masks in enumerate(stacks) if masks.any()]
     if config.targets is not None and config.targets < len(numbered):
-        chosen = seeded(config, case.name).permutation(len(numbered))[: config.targets]
-        numbered = [numbered[index] for index in sorted(chosen)]
+        numbered = _some(numbered, config.targets, seeded(config, case.name))
     found = []
     for number, masks in numbered:
         marked = np.flatnonzero(masks.any(axis=(1, 2)))
@@ -117,8 +121,7 @@ def combine_raters(name: str, rated: RatedMasks, config: EvaluateConfig) -> list
     chosen = [group for size in sizes for group in combinations(indices, size)]
     most = config.combinations
     if isinstance(most, int) and most < len(chosen):
-        rng = seeded(config, name, rated.object, "combinations")
-        chosen = [chosen[index] for index in sorted(rng.permutation(len(chosen))[:most])]
+        chosen = _some(chosen, most, seeded(config, name, rated.object, "combinations"))
     targets = []
     for group in chosen:
         mask = rated.masks[list(group)].mean(axis=0) >= 0.5

@@ -64,16 +64,17 @@ class SpaMethod:
     currencies: frozenset[Currency] = frozenset({"pick", "click", "box"})
 
     def open(self, image: NDArray[np.generic], context: MethodContext) -> SpaSegmenter:
-        """Take an image; methods of one engine share its embedding and first rounds."""
+        """Take an image; methods of one engine share a segmenter, which plays for the latest."""
         engine = self._engine(context.engine)
         model = self.model or context.model
         key = "session", model.identity.sha256, repr(engine), self.plain
-        stage = context.shared.get(key)
-        if stage is None:
+        if key not in context.shared:
             start = _standard(model.config.latent_dim) if self.plain else None
             session = RefinementSession(model, seed=context.seed, config=engine)
-            stage = context.shared[key] = _Stage(session, image, start)
-        return SpaSegmenter(stage, adapt=self.adapt)
+            context.shared[key] = SpaSegmenter(session, image, start)
+        segmenter: SpaSegmenter = context.shared[key]
+        segmenter.session.adapt = self.adapt
+        return segmenter
 
     def _engine(self, engine: EngineConfig) -> EngineConfig:
         update = engine.update
@@ -85,50 +86,34 @@ class SpaMethod:
         return replace(engine, head=self.head, update=update, samples=samples)
 
 
-class _Stage:
-    """A session on an image; the first round of a click is computed once."""
+class SpaSegmenter:
+    """Play with a session on an image; the first round of a click is computed once."""
 
     def __init__(
         self,
         session: RefinementSession,
         image: NDArray[np.generic],
-        start: MixtureParameters | None,
+        mixture: MixtureParameters | None,
     ) -> None:
-        self.session, self._image, self._start = session, image, start
+        self.session, self._image, self._mixture = session, image, mixture
         self._prompts: tuple[Click, Box | None] | None = None
         self._seconds = 0.0
 
-    def first_round(self, click: Click, box: Box | None) -> Observation:
+    def start(self, click: Click, box: Box | None) -> Observation:
+        """Start an object from a click, and from a box where the user draws one."""
         session = self.session
         if (click, box) != self._prompts:
             session.set_image(self._image)  # again, so no target's seeds depend on another's
             points, labels = [(click.row, click.column)], [click.label]
             edges = None if box is None else box.edges
             prompts = check_prompts(points, labels, edges, None, session.sampler.shape)
-            session.start_with(prompts, mixture=self._start)
+            session.start_with(prompts, mixture=self._mixture)
             self._prompts, self._seconds = (click, box), sum(session.seconds.values())
         while session.can_undo:
             session.undo()
         if session.proposal is None:
             raise RuntimeError("a started session has a proposal")
         return _shown(session.proposal, self._seconds)
-
-
-class SpaSegmenter:
-    """Play with a session."""
-
-    def __init__(self, stage: _Stage, *, adapt: bool) -> None:
-        self._stage, self._adapt = stage, adapt
-
-    @property
-    def session(self) -> RefinementSession:
-        """The session, as the last act left it."""
-        return self._stage.session
-
-    def start(self, click: Click, box: Box | None) -> Observation:
-        """Start an object from a click, and from a box where the user draws one."""
-        self.session.adapt = self._adapt
-        return self._stage.first_round(click, box)
 
     def act(self, act: Action) -> Observation:
         """Pick a candidate, click, or draw the box again."""
@@ -346,9 +331,6 @@ def tuned(name: str, context: MethodContext) -> tuple[LoadedModel, dict[str, obj
     return replace(model, identity=identity), facts
 
 
-Family = Literal["spa", "ablation", "interactive", "deterministic", "uncertainty-aware"]
-
-
 class Segmenter(Protocol):
     """One image that is being segmented; knows nothing of the mask in the user's mind."""
 
@@ -411,17 +393,14 @@ class MethodEntry:
 
     name: str  # for a user
     about: str  # for a user
-    family: Family  # its row in the paper's Table 1
     user: str  # the habit of its own user, in its own currency
     # Makes it from a :class:`MethodContext`; raises ``InputError`` when it is not trained.
     build: Callable[[MethodContext], Method]
     trains: bool = False  # whether it must be trained before it can be played
 
 
-def _ours(
-    name: str, about: str, method: SpaMethod, *, user: str = "picks", family: Family = "spa"
-) -> MethodEntry:
-    return MethodEntry(name, about, family, user, partial(_session, method))
+def _ours(name: str, about: str, method: SpaMethod, user: str = "picks") -> MethodEntry:
+    return MethodEntry(name, about, user, partial(_session, method))
 
 
 def _session(method: SpaMethod, context: MethodContext, run: str = "spa") -> SpaMethod:
@@ -435,12 +414,11 @@ def _session(method: SpaMethod, context: MethodContext, run: str = "spa") -> Spa
 
 
 def _prompted(name: str, about: str, user: str, *, trains: bool = False) -> MethodEntry:
-    build = partial(prompted, name)
-    return MethodEntry(name, about, "interactive", user, build, trains)
+    return MethodEntry(name, about, user, partial(prompted, name), trains)
 
 
-def _whole(name: str, about: str, family: Family) -> MethodEntry:
-    return MethodEntry(name, about, family, "looks", partial(_whole_image, name), trains=True)
+def _whole(name: str, about: str) -> MethodEntry:
+    return MethodEntry(name, about, "looks", partial(_whole_image, name), trains=True)
 
 
 _ENTRIES = (
@@ -448,32 +426,24 @@ _ENTRIES = (
     _ours("spa-logit", "ours: the mixture is over the decoder's hypotheses", SpaMethod("logit")),
     _ours("spa-both", "ours: latent and boundary offset in one mixture", SpaMethod("both")),
     _ours("spa-frozen", "as spa, and the mixture never changes", SpaMethod(adapt=False)),
-    _ours("spa-random-pick", "as spa, and the user picks blindly", SpaMethod(), user="random"),
+    _ours("spa-random-pick", "as spa, and the user picks blindly", SpaMethod(), "random"),
     _ours(
         "spa-random-gaussian",
         "Table 3: samples of one standard Gaussian, nothing learnt",
         SpaMethod(plain=True, adapt=False),
-        family="ablation",
     ),
     _ours(
         "spa-gaussian",
         "Table 3: means and variances are predicted and follow picks, weights stay",
         SpaMethod(learns=frozenset({"gaussians"})),
-        family="ablation",
     ),
     _ours(
         "spa-weights",
         "Table 3: weights follow picks, means and variances stay",
         SpaMethod(learns=frozenset({"weights"})),
-        family="ablation",
     ),
     *(
-        _ours(
-            f"spa-n{count}",
-            f"as spa, with {count} samples a round",
-            SpaMethod(samples=count),
-            family="ablation",
-        )
+        _ours(f"spa-n{count}", f"as spa, with {count} samples a round", SpaMethod(samples=count))
         for count in (24, 36, 48)
     ),
     _prompted("sam-click", "the backbone as SAM is used: corrective clicks", "clicks"),
@@ -481,14 +451,14 @@ _ENTRIES = (
     _prompted("msa-click", "the backbone with trained adapters: clicks", "clicks", trains=True),
     _prompted("sam-u-v1", "SAM-U: several boxes around the user's, averaged; SAM", "boxes"),
     _prompted("sam-u-v2", "SAM-U with the weights of medsam-box", "boxes"),
-    _whole("unet", "U-Net on the majority vote", "deterministic"),
-    _whole("transunet", "TransUNet on the majority vote", "deterministic"),
-    _whole("swinunet", "Swin UNETR on the majority vote", "deterministic"),
-    _whole("ensemble-unet", "four U-Nets, averaged", "uncertainty-aware"),
-    _whole("probunet", "Probabilistic U-Net, mean of 16 samples", "uncertainty-aware"),
-    _whole("ls-unet", "U-Net that is shown one rater at a time", "uncertainty-aware"),
-    _whole("mh-unet", "U-Net with a head for each rater", "uncertainty-aware"),
-    _whole("mrnet", "MRNet: expertness of raters, and where they disagree", "uncertainty-aware"),
+    _whole("unet", "U-Net on the majority vote"),
+    _whole("transunet", "TransUNet on the majority vote"),
+    _whole("swinunet", "Swin UNETR on the majority vote"),
+    _whole("ensemble-unet", "four U-Nets, averaged"),
+    _whole("probunet", "Probabilistic U-Net, mean of 16 samples"),
+    _whole("ls-unet", "U-Net that is shown one rater at a time"),
+    _whole("mh-unet", "U-Net with a head for each rater"),
+    _whole("mrnet", "MRNet: expertness of raters, and where they disagree"),
 )
 
 METHODS: Mapping[str, MethodEntry] = {entry.name: entry for entry in _ENTRIES}

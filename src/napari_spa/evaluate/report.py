@@ -179,9 +179,8 @@ nav ul { padding: 0; }
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was written, and where."""
+    """What was written."""
 
-    folder: Path
     text: str  # the content of ``report.md``
     summaries: list[Summary]
     differences: list[Difference]
@@ -202,7 +201,7 @@ def write_report(results: Results, folder: Path, *, facts: Mapping[str, object])
     text = to_markdown(tables, figures, facts)
     write_text(folder / "report.md", text)
     write_text(folder / "index.html", to_html(tables, figures, facts))
-    return Report(folder, text, summaries, found, remark)
+    return Report(text, summaries, found, remark)
 
 
 def _write_rows(
