@@ -213,7 +213,13 @@ class BatchProgress:
         self._failed: dict[str, str] = {}
         self._partly: list[str] = []  # images of which not all was opened, a sentence each
         self._kept = list(found.named("kept"))
-        self._outdated = self._kept_of_other_pixels()
+        # Images whose labels are a user's, of other pixels than the image has now.
+        self._outdated = tuple(
+            task.name
+            for task in plan.tasks
+            if found.states[task.name] == "kept"
+            and has_changed(task.path, log_path(plan.out, task.name))
+        )
         self._count = 0
         self._begun = self._written = time.monotonic()
         self._pause = _WRITE_SECONDS
@@ -251,19 +257,10 @@ class BatchProgress:
     def _remove_stale(self, name: str) -> None:
         """Take away outputs of an earlier input: they do not belong to what is there now."""
         out = self._folder.out
+        ours = self._found.ours(out, name)
         for path in output_names(out, name):
-            ours = self._found.earlier.ours.get(path, set())
             if os.path.exists(out / path) and file_sha256(out / path) in ours:
                 (out / path).unlink()
-
-    def _kept_of_other_pixels(self) -> tuple[str, ...]:
-        """Return the images whose labels are a user's, of other pixels than the image has now."""
-        kept = set(self._kept)
-        return tuple(
-            task.name
-            for task in self._plan.tasks
-            if task.name in kept and has_changed(task.path, log_path(self._plan.out, task.name))
-        )
 
     def _share(self) -> tuple[float, str]:
         now, to_do, total = self._count, len(self._found.to_do), len(self._plan.tasks)

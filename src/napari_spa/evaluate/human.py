@@ -139,10 +139,12 @@ def _wanted(folder: CaseFolder | None) -> dict[str, BoolArray]:
     """Return what at least half of those marked who marked anything, image by image."""
     if folder is None:
         return {}
-    marked = {
-        name: [mask for mask in folder.read(name).masks if mask.any()] for name in folder.names()
-    }
-    return {name: np.mean(masks, axis=0) >= 0.5 for name, masks in marked.items() if masks}
+    found = {}
+    for name in folder.names():
+        marked = [mask for mask in folder.read(name).masks if mask.any()]
+        if marked:
+            found[name] = np.asarray(np.mean(marked, axis=0) >= 0.5)
+    return found
 
 
 def human_table(rows: Sequence[Row], *, seed: int = 0) -> Table:
