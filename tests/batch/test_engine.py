@@ -60,7 +60,6 @@ def test_objects_start_from_the_profile_and_teach_it_nothing(model, tmp_path):
         one.session.start([(20, 20)])
         mixtures.append(one.session.mixture.means)
     assert not np.array_equal(*mixtures)
-    assert engine.session.profile is engine.profile
     assert path.read_bytes() == before
 
 

@@ -21,14 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import torch
     from numpy.typing import NDArray
 
     from napari_spa.batch.task import BatchRecipe, BatchTask
     from napari_spa.io.event_log import Entry
     from napari_spa.io.models.load import LoadedModel
-    from napari_spa.io.models.registry import ModelIdentity
-    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.session.acts import Decision
     from napari_spa.refine.session.session import RefinementSession
 
@@ -164,22 +161,9 @@ class BatchEngine:
 
         self.recipe = recipe
         self.model = model or load_model(recipe.model, device=recipe.device)
-        self.profile: PreferenceProfile | None = None
-        if recipe.profile is not None:
-            self.profile = PreferenceProfile.load(recipe.profile)
-        self.session: RefinementSession = RefinementSession(
-            self.model, self.profile, seed=recipe.seed
-        )
-
-    @property
-    def identity(self) -> ModelIdentity:
-        """Which weights it computes with."""
-        return self.model.identity
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.model.device
+        self.identity, self.device = self.model.identity, self.model.device
+        profile = None if recipe.profile is None else PreferenceProfile.load(recipe.profile)
+        self.session: RefinementSession = RefinementSession(self.model, profile, seed=recipe.seed)
 
     def show(
         self, levels: Sequence[Any], plane: Plane, pixel_size: float | None = None

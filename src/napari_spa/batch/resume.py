@@ -6,10 +6,11 @@ import json
 import os
 import secrets
 import shutil
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_spa.batch.task import (
@@ -66,7 +67,7 @@ class ResumePlan:
     def ours(self, out: Path, name: str) -> frozenset[str]:
         """Return the digests of an image's outputs that may be replaced."""
         paths = output_names(out, name)
-        return frozenset().union(*(self.earlier.ours.get(path, set()) for path in paths))
+        return frozenset().union(*(self.earlier.ours.get(path, ()) for path in paths))
 
 
 def plan_resume(plan: BatchPlan, facts: Facts, *, overwrite: bool = False) -> ResumePlan:
@@ -84,7 +85,7 @@ def plan_resume(plan: BatchPlan, facts: Facts, *, overwrite: bool = False) -> Re
             return "kept"
         if overwrite:
             for path, known in here.items():
-                earlier.know(path, known)
+                earlier.ours[path].add(known)
         entry = entries.get(task.name)
         if entry is not None and manifest is not None:
             differs = what_differs(manifest.recipe_of(entry), facts)
@@ -115,9 +116,7 @@ def _state_of(
 ) -> ImageState:
     if entry is None:
         return "again" if again and here else "new"
-    if entry.result.outcome == "failed":
-        return "again"
-    if dict(entry.result.outputs) != here:
+    if entry.result.outcome == "failed" or dict(entry.result.outputs) != here:
         return "again"
     try:
         same = input_digest(task) == entry.result.input_sha256
@@ -148,11 +147,7 @@ class PreviousRun:
     overwriting: bool = False
     unfinished: bool = False  # whether any run did not
     # Digests of outputs that a batch wrote, or may replace, by their path.
-    ours: dict[str, set[str]] = field(default_factory=dict)
-
-    def know(self, path: str, digest: str) -> None:
-        """Count a file of this digest as a batch's own."""
-        self.ours.setdefault(path, set()).add(digest)
+    ours: dict[str, set[str]] = field(default_factory=partial(defaultdict, set))
 
 
 def read_previous(out: Path) -> PreviousRun:
@@ -168,14 +163,13 @@ def read_previous(out: Path) -> PreviousRun:
     if earlier.manifest is not None:
         for entry in earlier.manifest.entries.values():
             for path, digest in entry.result.outputs:
-                earlier.know(path, digest)
+                earlier.ours[path].add(digest)
     if not run:
         return earlier
     try:
         earlier.overwriting, earlier.unfinished = bool(run["overwrite"]), True
         for path, digests in run["replaces"].items():
-            for digest in digests:
-                earlier.know(path, digest)
+            earlier.ours[path].update(digests)
         recipe = dict(run["recipe"])
     except _DAMAGE as error:
         raise damaged from error
@@ -190,7 +184,7 @@ def read_previous(out: Path) -> PreviousRun:
             if (number == latest or latest is None) == mine:
                 manifest.add(mark.result, mark.environment)
                 for output, digest in mark.result.outputs:
-                    earlier.know(output, digest)
+                    earlier.ours[output].add(digest)
     earlier.manifest = manifest
     return earlier
 
@@ -273,11 +267,6 @@ class RunFolder:
             return all(file_sha256(self.out / path) == d for path, d in mark.result.outputs)
         except DataError:
             return False
-
-    def abandon(self) -> None:
-        """Take back that a batch began: it came to nothing."""
-        manifest_path(self.out).unlink(missing_ok=True)
-        self.finish()
 
     def finish(self) -> None:
         """Forget the batch: all of it is done."""

@@ -28,7 +28,7 @@ from napari_spa.core.presentation import counted
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.files import explained, file_sha256
 from napari_spa.io.images import PICTURE_SUFFIXES
-from napari_spa.io.projects.paths import log_path
+from napari_spa.io.projects.paths import log_path, manifest_path
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.log.replay import has_changed, say_changed
 
@@ -410,6 +410,7 @@ def _closing(folder: RunFolder, manifest: Manifest, *, fresh: bool) -> Iterator[
         with suppress(DataError):
             folder.end(manifest)
             if fresh and not manifest.entries:
-                folder.abandon()
+                manifest_path(folder.out).unlink(missing_ok=True)
+                folder.finish()
         raise
     folder.end(manifest)
