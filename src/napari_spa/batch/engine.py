@@ -57,6 +57,7 @@ class LabelPlanes:
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape, self.dtype = shape, np.dtype(np.uint32)
+        self.largest = int(np.iinfo(self.dtype).max)
         self.highest = 0
         self._planes: dict[tuple[int, ...], NDArray[np.uint32]] = {}
 
@@ -72,11 +73,6 @@ class LabelPlanes:
     def array(self) -> Any:  # noqa: ANN401  an array or like one
         """The labels as they are written: one plane as an array, a stack as itself."""
         return self if len(self.shape) > 2 else np.asarray(self[()])
-
-    @property
-    def largest(self) -> int:
-        """The largest label that it can hold."""
-        return int(np.iinfo(self.dtype).max)
 
     def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
         """Return a copy of the labels in a region."""

@@ -214,11 +214,7 @@ class RunFolder:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.name = f"{STATE}/run-{secrets.token_hex(4)}"
-
-    @property
-    def path(self) -> Path:
-        """The run's folder."""
-        return self.out / self.name
+        self.path = out / self.name
 
     def begin(self, recipe: Facts, ours: Mapping[str, set[str]], *, overwrite: bool) -> None:
         """Say on disk what this run is about, before it changes anything."""

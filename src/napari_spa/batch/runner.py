@@ -60,11 +60,8 @@ class Estimate:
     @property
     def measured_on(self) -> str:
         """What was done for the estimate, in words."""
-        return (
-            f"2 of the {self.planes} planes of {self.measured}"
-            if self.planes > 1
-            else self.measured
-        )
+        part = f"2 of the {self.planes} planes of " if self.planes > 1 else ""
+        return f"{part}{self.measured}"
 
 
 def estimate(
@@ -94,7 +91,7 @@ def estimate(
             measured = _measure(job, replace(task, prompts=task.prompts[:1]))
             if measured.seconds < _LONG_SECONDS or len(task.prompts) > 1:
                 # The second time, everything has been called once.
-                measured = _measure(job, task, measured.digests)
+                measured = _measure(job, task)
     times = sum(work.values()) / work[task.name]  # how many such images it is like
     asked = sum(len(each.prompts) for each in to_do)
     failed = measured.result.outcome == "failed"
@@ -121,16 +118,15 @@ class _Measured:
     objects: float  # on all of its planes
     planes: int = 1  # of which two were done; 1 if the whole image was
 
-    @property
-    def digests(self) -> frozenset[str]:
-        return frozenset(digest for _, digest in self.result.outputs)
 
-
-def _measure(job: Job, task: BatchTask, ours: frozenset[str] = frozenset()) -> _Measured:
+def _measure(job: Job, task: BatchTask) -> _Measured:
     begun = time.perf_counter()
-    result = process(job, Assignment(task, ours)).result
+    result = process(job, Assignment(task)).result
     seconds = time.perf_counter() - begun
-    disk = sum((job.out / path).stat().st_size for path, _ in result.outputs)
+    disk = 0
+    for path, _ in result.outputs:
+        disk += (job.out / path).stat().st_size
+        (job.out / path).unlink()  # it may be done again
     return _Measured(result, seconds, disk, len(result.objects))
 
 
@@ -139,8 +135,7 @@ def _measure_stack(job: Job, task: BatchTask, planes: int) -> _Measured:
     first = _measure(job, replace(task, middle=1))
     if first.result.outcome == "failed":
         return first
-    one = _measure(job, replace(task, middle=1), first.digests)
-    two = _measure(job, replace(task, middle=2), one.digests)
+    one, two = (_measure(job, replace(task, middle=count)) for count in (1, 2))
     more = planes - 1
     return _Measured(
         two.result,
