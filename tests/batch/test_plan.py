@@ -6,7 +6,7 @@ import pytest
 
 from napari_spa.batch.plan import make_plan
 from napari_spa.batch.resume import PreviousRun, ResumePlan
-from napari_spa.batch.task import BatchRecipe
+from napari_spa.batch.task import BatchRecipe, Manifest
 from napari_spa.errors import InputError
 
 PROMPTS, MASKS, AUTO = (BatchRecipe(source=way) for way in ("prompts", "masks", "auto"))
@@ -116,6 +116,6 @@ def test_what_cannot_be_planned_is_one_sentence(tmp_path):
 
 def test_what_is_to_do_is_found_once_for_all_images():
     states = {f"{number}.png": "new" if number % 3 else "unchanged" for number in range(30)}
-    found = ResumePlan(states, PreviousRun())
+    found = ResumePlan(states, PreviousRun(), Manifest({}))
     assert len(found.to_do) == 20
     assert found.to_do is found.to_do  # it is asked for at each image, and there may be 10,000

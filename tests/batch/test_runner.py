@@ -185,7 +185,7 @@ def test_results_are_never_taken_for_those_of_a_recipe_that_only_began(tmp_path)
     manifest = read_previous(plan.out).manifest
     assert manifest.recipe == facts
     assert manifest.entries
-    assert {manifest.recipe_of(entry)["seed"] for entry in manifest.entries.values()} == {0}
+    assert {entry.recipe["seed"] for entry in manifest.entries.values()} == {0}
 
 
 def test_another_model_or_profile_is_another_recipe_and_a_renamed_one_is_not(tmp_path):

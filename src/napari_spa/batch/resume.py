@@ -9,7 +9,7 @@ import shutil
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,7 +53,7 @@ class ResumePlan:
 
     states: dict[str, ImageState]  # by name, in the plan's order
     earlier: PreviousRun  # what the output folder holds
-    carry_on: bool = True  # whether earlier results go on counting; not when all is done again
+    manifest: Manifest  # the results that go on counting; none when all is done again
 
     def named(self, *states: ImageState) -> tuple[str, ...]:
         """Return the names of the images that stand so."""
@@ -73,9 +73,9 @@ class ResumePlan:
 def plan_resume(plan: BatchPlan, facts: Facts, *, overwrite: bool = False) -> ResumePlan:
     """Compare what is asked for with what is there; nothing is changed."""
     earlier = read_previous(plan.out)
-    manifest = earlier.manifest
-    carry_on = not overwrite or earlier.overwriting
-    entries = manifest.entries if manifest is not None and carry_on else {}
+    manifest = Manifest(facts)
+    if earlier.manifest is not None and (not overwrite or earlier.overwriting):
+        manifest = replace(earlier.manifest, recipe=facts)
 
     def stand(task: BatchTask) -> ImageState:
         here = _digests(plan.out, task.name)
@@ -86,9 +86,9 @@ def plan_resume(plan: BatchPlan, facts: Facts, *, overwrite: bool = False) -> Re
         if overwrite:
             for path, known in here.items():
                 earlier.ours[path].add(known)
-        entry = entries.get(task.name)
-        if entry is not None and manifest is not None:
-            differs = what_differs(manifest.recipe_of(entry), facts)
+        entry = manifest.entries.get(task.name)
+        if entry is not None:
+            differs = what_differs(entry.recipe, facts)
             if differs and here and not again:
                 raise InputError(
                     f"{plan.out} holds results made with another {differs}; add --overwrite to do "
@@ -102,7 +102,7 @@ def plan_resume(plan: BatchPlan, facts: Facts, *, overwrite: bool = False) -> Re
     ) as pool:
         found = pool.map(stand, plan.tasks)
         states = {task.name: state for task, state in zip(plan.tasks, found, strict=True)}
-    return ResumePlan(states, earlier, carry_on)
+    return ResumePlan(states, earlier, manifest)
 
 
 def output_names(out: Path, name: str) -> tuple[str, str]:
@@ -177,7 +177,7 @@ def read_previous(out: Path) -> PreviousRun:
     latest = run.get("run")  # earlier versions did not say so, and had one recipe
     for mine in (False, True):  # what was left by the run before is not of this one's recipe
         if mine and manifest.recipe != recipe:
-            manifest = manifest.under(recipe)
+            manifest = replace(manifest, recipe=recipe)
         for number, mark in marks:
             if mark is None:
                 raise damaged
@@ -331,14 +331,15 @@ def verify(out: Path, plan: BatchPlan | None = None, *, progress: Progress = sil
     if (out / STATE).exists():
         wrong.append((STATE, "a batch runs, or did not come to its end; run it again"))
     if plan is not None:
-        differs = what_differs(manifest.recipe, recipe_facts(plan.recipe))
+        facts = recipe_facts(plan.recipe)
+        differs = what_differs(manifest.recipe, facts)
         if differs:
             wrong.append(("manifest.json", f"the results were made with another {differs}"))
     checked = 0
     for number, (name, entry) in enumerate(sorted(manifest.entries.items())):
         progress(number / len(manifest.entries), name)
-        if entry.recipe and plan is not None:
-            differs = what_differs(manifest.recipe_of(entry), recipe_facts(plan.recipe))
+        if plan is not None and what_differs(entry.recipe, manifest.recipe):
+            differs = what_differs(entry.recipe, facts)
             if differs:
                 wrong.append((name, f"it was made with another {differs}"))
         wrong.extend(_outputs(out, name, entry))

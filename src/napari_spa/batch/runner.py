@@ -194,13 +194,12 @@ class BatchProgress:
     def __init__(
         self,
         folder: RunFolder,
-        manifest: Manifest,
         found: ResumePlan,
         plan: BatchPlan,
         on_result: Callable[[ImageResult], None] | None,
         progress: Progress,
     ) -> None:
-        self._folder, self._manifest, self._found = folder, manifest, found
+        self._folder, self._manifest, self._found = folder, found.manifest, found
         self._plan, self._on_result, self._progress = plan, on_result, progress
         self._work = work_of([task for task in plan.tasks if task.name in found.to_do])
         self._whole, self._worked = sum(self._work.values()), 0
@@ -325,13 +324,10 @@ def run_batch(
     with lock_output(plan.out) as folder:
         progress(0.0, "looking at what is done")
         found = plan_resume(plan, facts, overwrite=overwrite)
-        manifest = Manifest(facts)
-        if found.carry_on and found.earlier.manifest is not None:
-            manifest = found.earlier.manifest.under(facts)
-        results = BatchProgress(folder, manifest, found, plan, on_result, progress)
+        results = BatchProgress(folder, found, plan, on_result, progress)
         if not found.to_do and not found.earlier.unfinished:
             return results.report()
-        job = _begin(plan, folder, facts, found, manifest, tools, overwrite=overwrite)
+        job = _begin(plan, folder, facts, found, tools, overwrite=overwrite)
         assignments = [
             Assignment(task, found.ours(plan.out, task.name))
             for task in plan.tasks
@@ -339,7 +335,7 @@ def run_batch(
         ]
         fresh = found.earlier.manifest is None
         with (
-            _closing(folder, manifest, fresh=fresh),
+            _closing(folder, found.manifest, fresh=fresh),
             _finishing(job, assignments, workers, scheduler) as (each, notes),
         ):
             results.notes = notes
@@ -354,14 +350,13 @@ def _begin(
     folder: RunFolder,
     facts: Facts,
     found: ResumePlan,
-    manifest: Manifest,
     tools: Tools,
     *,
     overwrite: bool,
 ) -> Job:
     """Say on disk what begins, and take away what killed runs left."""
     folder.begin(facts, found.earlier.ours, overwrite=overwrite)
-    folder.write(manifest)
+    folder.write(found.manifest)
     folder.clear_earlier()
     recipe = plan.recipe
     if recipe.profile is not None:

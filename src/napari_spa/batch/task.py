@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_spa.errors import DataError, InputError
@@ -167,42 +167,26 @@ class Entry:
     """What the manifest says of one image."""
 
     result: ImageResult  # what came of it
+    recipe: Facts  # what it was made by
     # Key of what it was made with; empty for an image that no worker came to the end of.
     environment: str = ""
-    recipe: str = ""  # key of an earlier recipe that it was made by; empty for the manifest's
 
 
 @dataclass(slots=True)
 class Manifest:
     """The results of a batch, and of those before it in the same folder."""
 
-    recipe: Facts  # from :func:`recipe_facts`
+    recipe: Facts  # of the latest batch, from :func:`recipe_facts`
     # Versions and kind of device, by a short digest of themselves.
     environments: dict[str, Facts] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)  # by the name of the image
-    # Recipes of earlier batches of which results are here, by a short digest of themselves.
-    earlier: dict[str, Facts] = field(default_factory=dict)
-
-    def recipe_of(self, entry: Entry) -> Facts:
-        """Return what an image was made by."""
-        return self.earlier[entry.recipe] if entry.recipe else self.recipe
-
-    def under(self, recipe: Facts) -> Manifest:
-        """Return the same results where what comes next is made by another recipe."""
-        earlier = {digest_of(each)[:12]: each for each in (self.recipe, *self.earlier.values())}
-        entries = {}
-        for name, entry in self.entries.items():
-            mine = self.recipe_of(entry)
-            same = not what_differs(mine, recipe)
-            entries[name] = replace(entry, recipe="" if same else digest_of(mine)[:12])
-        return Manifest(recipe, self.environments, entries, earlier)
 
     def add(self, result: ImageResult, environment: Facts) -> None:
         """Put an image's result in the place of an earlier one."""
         key = digest_of(environment)[:12] if environment else ""
         if environment:
             self.environments[key] = environment
-        self.entries[result.name] = Entry(result, key)
+        self.entries[result.name] = Entry(result, self.recipe, key)
 
     def review(self) -> tuple[str, ...]:
         """Return the names of doubtful images, the most uncertain first."""
@@ -219,16 +203,20 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the file's content."""
         used = {entry.environment for entry in self.entries.values()}
-        content = {
+        content: dict[str, Any] = {
             "kind": KIND,
             "version": VERSION,
             "recipe": self.recipe,
             "environments": {k: v for k, v in self.environments.items() if k in used},
-            "images": {name: _entry_to_record(entry) for name, entry in self.entries.items()},
+            "images": {},
             "review": self.review(),
         }
-        if recipes := {entry.recipe for entry in self.entries.values() if entry.recipe}:
-            content["earlier recipes"] = {key: self.earlier[key] for key in recipes}
+        for name, entry in self.entries.items():
+            record = {**result_to_record(entry.result), "environment": entry.environment}
+            if what_differs(entry.recipe, self.recipe):
+                record["recipe"] = digest_of(entry.recipe)[:12]
+                content.setdefault("earlier recipes", {})[record["recipe"]] = entry.recipe
+            content["images"][name] = record
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1, sort_keys=True)
         # Half a character, as in a name that is not UTF-8, becomes the escape JSON has for it.
         return f"{text}\n".encode("utf-8", "backslashreplace")
@@ -237,11 +225,6 @@ class Manifest:
         """Write the file, whole or not at all."""
         with atomic_path(path, within=path.parent) as temporary:
             temporary.write_bytes(self.to_bytes())
-
-
-def _entry_to_record(entry: Entry) -> dict[str, Any]:
-    record = {**result_to_record(entry.result), "environment": entry.environment}
-    return {**record, "recipe": entry.recipe} if entry.recipe else record
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -258,15 +241,11 @@ def read_manifest(path: Path) -> Manifest | None:
         raise DataError(f"{path} was written by a newer napari-spa; update napari-spa.")
     try:
         earlier = {str(k): dict(v) for k, v in content.get("earlier recipes", {}).items()}
-        manifest = Manifest(dict(content["recipe"]), dict(content["environments"]), earlier=earlier)
+        manifest = Manifest(dict(content["recipe"]), dict(content["environments"]))
         for name, record in content["images"].items():
-            entry = Entry(
-                result_from_record(name, record),
-                str(record["environment"]),
-                str(record.get("recipe", "")),
-            )
-            manifest.recipe_of(entry)  # is there
-            manifest.entries[name] = entry
+            recipe = earlier[record["recipe"]] if record.get("recipe") else manifest.recipe
+            result = result_from_record(name, record)
+            manifest.entries[name] = Entry(result, recipe, str(record["environment"]))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is damaged; move it away to start again.") from error
     return manifest

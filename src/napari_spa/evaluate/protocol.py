@@ -184,12 +184,6 @@ def _check(config: EvaluateConfig, registry: Mapping[str, MethodEntry]) -> None:
         raise InputError(
             f"unknown clicks {', '.join(wrong) or 'none'}; choose of {', '.join(CLICK_STYLES)}."
         )
-    counts = {"rounds": config.rounds, "limit": config.limit or 1, "targets": config.targets or 1}
-    if isinstance(config.combinations, int):
-        counts["combinations"] = config.combinations
-    for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"{name} must be 1 or more, not {value}.")
 
 
 def _seats(
