@@ -214,13 +214,6 @@ def test_a_bad_image(engine, task, tmp_path, content, sentence):
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_asked_for(engine, task, tmp_path):
-    result = segment_image(replace(task, prompts=()), RECIPE, engine, tmp_path / "out")
-    assert result.outcome == "failed"
-    assert "no object is asked for" in result.problem
-    assert len(result.input_sha256) == 64
-
-
 def test_a_folder_that_cannot_be_written_stops_the_batch(engine, task, tmp_path):
     (tmp_path / "out").write_text("no folder")
     with pytest.raises(DataError, match="cannot write"):

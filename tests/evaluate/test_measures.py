@@ -35,7 +35,7 @@ def play():
         (Observation(TIGHT, (FAR, TIGHT, LOOSE), 0.25, 0.5), Pick(1)),
         (Observation(LOOSE, (), 0.1, 0.2), None),
     ]
-    return measure_game(GAME, turns, Target(0, ("loose",), LOOSE), RATED, 4)
+    return measure_game(GAME, turns, Target(("loose",), LOOSE), RATED, 4)
 
 
 def test_one_row_a_round_and_the_last_mask_is_kept() -> None:

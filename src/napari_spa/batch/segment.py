@@ -174,8 +174,6 @@ def find_prompted(
     prompts: Sequence[ObjectPrompt], engine: BatchEngine, image: OpenedImage
 ) -> Iterator[Found]:
     """Find the object of each prompt, plane by plane."""
-    if not prompts:
-        raise InputError("no object is asked for; add lines for this image to the prompts.")
     placed: list[tuple[Plane, ObjectPrompt]] = []
     for prompt in sorted(prompts, key=lambda one: (one.index, one.number)):
         try:

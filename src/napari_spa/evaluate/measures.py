@@ -64,7 +64,6 @@ class EvaluateConfig:
 class Target:
     """One object of an image as some of its raters see it."""
 
-    object: int  # number of the object in its image
     # Whose masks are fused: what each of them marked is averaged, and what at least half of them
     # marked is the target (paper, section 8).
     raters: tuple[str, ...]
@@ -127,7 +126,7 @@ def combine_raters(name: str, rated: RatedMasks, config: EvaluateConfig) -> list
         mask = rated.masks[list(group)].mean(axis=0) >= 0.5
         if mask.any():
             raters = tuple(rated.raters[index] for index in group)
-            targets.append(Target(rated.object, raters, np.asarray(mask)))
+            targets.append(Target(raters, np.asarray(mask)))
     return targets
 
 

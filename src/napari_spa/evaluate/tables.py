@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,7 +80,7 @@ def dice_after_rounds(results: Results) -> Table | None:
     means = _means(results, "dice")
     rounds = _some_rounds(results.rows)
     rows = [
-        (*_seat_cells(seat), *(spread(values.get(number)) for number in rounds))
+        (*astuple(seat), *(spread(values.get(number)) for number in rounds))
         for seat, values in means.items()
         if "@" not in seat.method and "~" not in seat.method
     ]
@@ -200,7 +200,7 @@ def rounds_by_rater(results: Results) -> Table | None:
         for rater in sorted({row.target for row in played if "+" not in row.target}):
             games = games_of([row for row in played if row.target == rater])[seat]
             means = [games.mean(games.rounds_to(level), results.seed) for level in levels]
-            rows.append((*_seat_cells(seat), rater, *(spread(mean, digits=2) for mean in means)))
+            rows.append((*astuple(seat), rater, *(spread(mean, digits=2) for mean in means)))
     header = (*_SEAT_HEADER, "rater", *(f"Dice {level:.2f}" for level in levels))
     title = "Table 6: rounds to reach a Dice, by rater"
     return _table("table-6", title, _ROUNDS_NOTE, header, rows)
@@ -215,7 +215,7 @@ def gains(results: Results) -> Table | None:
     for seat, games in games_of(results.rows).items():
         steps = [games.mean(100 * step, results.seed) for step in np.diff(games.dice, axis=1).T]
         whole = games.mean(100 * (games.dice[:, -1] - games.dice[:, 0]), results.seed)
-        rows.append((*_seat_cells(seat), *(spread(mean, digits=2) for mean in [*steps, whole])))
+        rows.append((*astuple(seat), *(spread(mean, digits=2) for mean in [*steps, whole])))
     header = (*_SEAT_HEADER, *(f"{n} to {n + 1}" for n in range(1, count + 1)), "first to last")
     return _table("table-7", "Table 7: gain between rounds", "In points of Dice.", header, rows)
 
@@ -296,10 +296,6 @@ _THRESHOLD_HEADER = (*_SEAT_HEADER, *(f"Dice {level:.2f}" for level in THRESHOLD
 _ROUNDS_NOTE = f"Mean number of rounds; a game that does not reach it counts {NEVER}."
 
 
-def _seat_cells(seat: Seat) -> tuple[str, str, str]:
-    return seat.method, seat.user, seat.clicks
-
-
 def _after(number: int) -> str:
     return "after 1 round" if number == 1 else f"after {number} rounds"
 
@@ -330,7 +326,7 @@ def _by_threshold(
     """Return a row a seat: of the rounds that its games take to each Dice, the mean measure."""
     return [
         (
-            *_seat_cells(seat),
+            *astuple(seat),
             *(
                 spread(games.mean(measure(games.rounds_to(level)), results.seed), digits=digits)
                 for level in THRESHOLDS
@@ -346,7 +342,7 @@ def _by_round(results: Results, metric: str, name: str, title: str, note: str) -
     for seat, values in _means(results, metric).items():
         cells = tuple(spread(values.get(number)) for number in rounds)
         if any(cells):
-            rows.append((*_seat_cells(seat), *cells))
+            rows.append((*astuple(seat), *cells))
     return _table(name, title, note, (*_SEAT_HEADER, *map(str, rounds)), rows)
 
 
