@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
+from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR, difference_picture
 from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.core.types import BoolArray, Candidate, FloatArray, Proposal, Region
 from napari_spa.io.files import atomic_path
@@ -52,8 +52,8 @@ def draw_panel(
     from matplotlib.figure import Figure
 
     offered = [shown.proposal for shown in rounds]
-    masks = [m for p in offered for m in (p.mask, *(c.mask for c in p.candidates))]
-    region = _surroundings(np.logical_or.reduce(masks), 0.2, 48)
+    shapes = [m for p in offered for m in (p.mask, *(c.mask for c in p.candidates))]
+    region = _surroundings(np.logical_or.reduce(shapes), 0.2, 48)
     crop = to_unit_rgb(image)[region.slices]
     ratio = region.height / region.width
     width = 2.3
@@ -68,7 +68,9 @@ def draw_panel(
         for number, candidate in enumerate(shown.proposal.candidates[: _COLUMNS - 1]):
             axis = row[number + 1]
             axis.set_axis_on()
-            _draw_difference(axis, crop, region, candidate)
+            masks = candidate.mask[region.slices], shown.proposal.mask[region.slices]
+            axis.imshow(difference_picture(crop, *masks), interpolation="nearest")
+            _plain(axis)
             _label_difference(axis, number, candidate, picked=number == shown.picked)
     row, column = point[0] - region.row, point[1] - region.column
     axes[0, 0].plot(column, row, "o", color="white", markeredgecolor="black", markersize=6)
@@ -110,23 +112,6 @@ def _pixels(area: int) -> str:
     return f"{area:,} px".replace(",", "\u2009")  # thin spaces between thousands
 
 
-def _in_grey(crop: FloatArray, *parts: tuple[BoolArray, tuple[int, ...]]) -> FloatArray:
-    """Return a picture in grey, a little lighter, with parts in the only colours."""
-    grey = np.repeat(crop.mean(axis=2, keepdims=True) * 0.8 + 0.2, 3, axis=2)
-    for inside, colour in parts:
-        grey[inside] = 0.35 * grey[inside] + 0.65 * np.array(colour) / 255
-    return grey
-
-
-def _draw_difference(axes: Axes, crop: FloatArray, region: Region, candidate: Candidate) -> None:
-    added, removed = candidate.added[region.slices], candidate.removed[region.slices]
-    grey = _in_grey(crop, (added, ADDED_COLOUR), (removed, REMOVED_COLOUR))
-    axes.imshow(grey, interpolation="nearest", vmin=0, vmax=1)
-    recommended = candidate.region.paste(candidate.local_recommended, candidate.shape)
-    _outline(axes, recommended[region.slices].astype(bool), "white", 1.0)
-    _plain(axes)
-
-
 def _label_difference(axes: Axes, number: int, candidate: Candidate, *, picked: bool) -> None:
     axes.set_title(
         f"candidate {number}, picked" if picked else f"candidate {number}",
@@ -161,7 +146,11 @@ def draw_overlay(
     region = _surroundings(found.first_mask | found.second_mask, 0.25, 64)
     parts = (found.only_first, FIRST_COLOUR), (found.only_second, SECOND_COLOUR)
     crop = to_unit_rgb(image)[region.slices]
-    grey = _in_grey(crop, *((part[region.slices], colour) for part, colour in parts))
+    # In grey and a little lighter, so that the two colours are the only ones.
+    grey = np.repeat(crop.mean(axis=2, keepdims=True) * 0.8 + 0.2, 3, axis=2)
+    for part, rgb in parts:
+        inside = part[region.slices]
+        grey[inside] = 0.35 * grey[inside] + 0.65 * np.array(rgb) / 255
     scale = 7.0 / max(region.height, region.width)
     size = max(region.width * scale, 4.0), region.height * scale + 0.75
     figure = Figure(figsize=size, layout="constrained")
