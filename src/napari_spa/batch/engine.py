@@ -11,42 +11,19 @@ import numpy as np
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import BoolArray, LocalMask, Region
 from napari_spa.errors import ImageWarning, InputError
-from napari_spa.io.event_log import line_of
-from napari_spa.io.files import atomic_path
 from napari_spa.io.images import ImageFile, open_image
-from napari_spa.refine.log.journal import ImageFacts, Journal
+from napari_spa.refine.log.journal import ImageFacts
 from napari_spa.refine.log.replay import logged_plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_spa.batch.task import BatchRecipe, BatchTask
-    from napari_spa.io.event_log import Entry
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.session.acts import Decision
     from napari_spa.refine.session.session import RefinementSession
-
-
-class LogText:
-    """Keep the records of a journal until they are saved."""
-
-    def __init__(self) -> None:
-        self._lines: list[bytes] = []
-        # No time of day: two runs of one batch write the same bytes.
-        self.journal = Journal(self, clock=lambda: 0.0)
-
-    def append(self, record: Entry) -> None:
-        """Keep one record after all before it."""
-        self._lines.append(line_of(record) + b"\n")
-
-    def save(self, path: Path) -> None:
-        """Close the journal and write it, synced."""
-        self.journal.note("closed")
-        with atomic_path(path, within=path.parent) as temporary:
-            temporary.write_bytes(b"".join(self._lines))
 
 
 _MOST_BYTES = 2**32  # labels of more than this are not held in memory

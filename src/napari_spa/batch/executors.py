@@ -184,8 +184,7 @@ def run_on(client: Any, job: Job, assignments: Sequence[Assignment]) -> Iterator
     """
     tasks = _Tasks(client, job, deque(assignments))
     try:
-        while tasks.left:
-            tasks.fill()
+        while tasks.fill():
             yield tasks.take()
     finally:
         tasks.cancel()
@@ -218,17 +217,13 @@ class _Tasks:
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._count = 0
 
-    @property
-    def left(self) -> bool:
-        """Whether any image is not finished."""
-        return bool(self._waiting or self._running or self._suspect)
-
-    def fill(self) -> None:
-        """Send images off; those on which workers died go last, and alone."""
+    def fill(self) -> bool:
+        """Send images off, those on which workers died last and alone; False when all are done."""
         while self._waiting and len(self._running) < _WINDOW:
             self._send(self._waiting.popleft(), alone=False)
         if not self._running and self._suspect:
             self._send(self._suspect.popleft(), alone=True)
+        return bool(self._running)
 
     def take(self) -> Finished | None:
         """Return the next finished image; None when there is none for a while."""

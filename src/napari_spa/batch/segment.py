@@ -14,7 +14,6 @@ from napari_spa.batch.engine import (
     BatchEngine,
     Found,
     LabelPlanes,
-    LogText,
     OpenedImage,
     found_active,
     not_found,
@@ -30,10 +29,12 @@ from napari_spa.batch.task import (
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
-from napari_spa.io.files import file_sha256
+from napari_spa.io.event_log import line_of
+from napari_spa.io.files import atomic_path, file_sha256
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part, Status
+from napari_spa.refine.log.journal import Journal
 from napari_spa.refine.session.acts import evidence_of
 from napari_spa.refine.session.prompt_validation import deep_points
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_spa.io.event_log import Entry
 
 
 SAME = 0.5  # IoU with the rough mask, below which it is another thing
@@ -130,8 +133,10 @@ class _Written:
     ) -> None:
         self._image, self._labels, self._doubtful = image, labels, doubtful
         self._annotation = Annotation(labels)
-        self._log = LogText()
-        self._log.journal.begin(image.facts, engine.identity)
+        self._records: list[Entry] = []
+        # No time of day: two runs of one batch write the same bytes.
+        self._journal = Journal(self._records, clock=lambda: 0.0)
+        self._journal.begin(image.facts, engine.identity)
         self.objects: list[ObjectResult] = []
 
     def add(self, found: Found) -> None:
@@ -149,7 +154,7 @@ class _Written:
             except InputError:
                 problem = "every pixel of it belongs to objects before it."
             else:
-                self._log.journal.accept(
+                self._journal.accept(
                     number, part, found.mask, "protect", source=found.source, leftovers=False
                 )
                 held = self._annotation.objects[number].on(plane)
@@ -164,7 +169,9 @@ class _Written:
         labels, log = labels_path(out, self._image.name), log_path(out, self._image.name)
         highest, within = self._labels.highest, out.parent
         write_labels(labels, self._labels.array, self._image.info, highest=highest, within=within)
-        self._log.save(log)
+        self._journal.note("closed")
+        with atomic_path(log, within=log.parent) as temporary:
+            temporary.write_bytes(b"".join(line_of(each) + b"\n" for each in self._records))
         return tuple(
             (path.relative_to(out).as_posix(), file_sha256(path)) for path in (labels, log)
         )
