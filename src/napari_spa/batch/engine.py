@@ -99,7 +99,7 @@ class OpenedImage(ImageFile):
         if not index and all(size == 1 for size in sizes):
             index = (0,) * len(sizes)
         if len(index) != len(sizes):
-            raise InputError(_slice_sentence(sizes, index))
+            raise InputError(_slice_sentence(sizes))
         for position, size in zip(index, sizes, strict=True):
             if not 0 <= position < size:
                 raise InputError(f"there is no slice {position}; there are 0 to {size - 1}.")
@@ -114,14 +114,12 @@ class OpenedImage(ImageFile):
             yield self.plane(tuple(int(i) for i in index))
 
 
-def _slice_sentence(sizes: tuple[int, ...], index: tuple[int, ...]) -> str:
+def _slice_sentence(sizes: tuple[int, ...]) -> str:
     if not sizes:
         return "the image is no stack; leave the slice out."
     extent = " x ".join(map(str, sizes))
     example = ",".join(str(size // 2) for size in sizes)
-    if not index:
-        return f"the image is a stack of {extent} slices; say which one, as slice {example}."
-    return f"the image is a stack of {extent} slices; a slice is {len(sizes)} numbers: {example}."
+    return f"the image is a stack of {extent} slices; say which one, as slice {example}."
 
 
 class BatchEngine:

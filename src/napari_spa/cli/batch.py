@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,13 +11,11 @@ from napari_spa.core.presentation import counted, first_of
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
 
     from napari_spa.batch.plan import BatchPlan
     from napari_spa.batch.runner import BatchReport
 
 _STOPPED = 130
-_LINE_SECONDS = 60  # so often a line goes to a log that no one watches
 
 
 def run(options: argparse.Namespace) -> int:
@@ -75,7 +70,7 @@ def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
             "can run programs here; use tls:// outside a network that you trust."
         )
     try:
-        with _progress() as progress:
+        with progress_bar("batch") as progress:
             report = run_batch(
                 plan,
                 workers=options.workers,
@@ -90,24 +85,6 @@ def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
         return _STOPPED
     _report(options, report)
     return 1 if report.failed or report.missing else 0
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
-    """Show a bar to who watches, and a line a minute to a log."""
-    if sys.stderr.isatty():
-        with progress_bar("batch") as update:
-            yield update
-        return
-    said = time.monotonic()
-
-    def line(share: float, message: str) -> None:
-        nonlocal said
-        if time.monotonic() - said > _LINE_SECONDS:
-            said = time.monotonic()
-            echo_err(message)
-
-    yield line
 
 
 def _report(options: argparse.Namespace, report: BatchReport) -> None:
@@ -177,7 +154,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     given = options.prompts or options.masks or options.auto
     plan = _plan(options) if given else None
-    with _progress() as progress:
+    with progress_bar("batch") as progress:
         verdict = verify(options.out, plan, progress=progress)
     for note in verdict.notes:
         echo_err(f"napari-spa: {note}")

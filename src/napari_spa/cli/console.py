@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,17 +111,26 @@ def model_facts(model: LoadedModel) -> dict[str, object]:
     }
 
 
+_LINE_SECONDS = 60  # so often a line goes to a log that no one watches
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """Show a bar on stderr while someone watches."""
+    """Show a bar on stderr to who watches, and a line a minute in a log."""
     from tqdm import tqdm
 
     shape = "{desc}: {percentage:3.0f}%|{bar}|"
+    said = time.monotonic()
     with tqdm(total=1.0, desc=title, bar_format=shape, disable=None, leave=False) as bar:
 
         def update(share: float, message: str) -> None:
-            bar.set_description(f"{title}: {message}", refresh=False)
-            bar.update(max(0.0, min(share, 1.0) - bar.n))
+            nonlocal said
+            if not bar.disable:
+                bar.set_description(f"{title}: {message}", refresh=False)
+                bar.update(max(0.0, min(share, 1.0) - bar.n))
+            elif time.monotonic() - said > _LINE_SECONDS:
+                said = time.monotonic()
+                echo_err(message)
 
         yield update
 
