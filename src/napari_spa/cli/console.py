@@ -30,14 +30,16 @@ class CallError(SpaError):
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
     """Refuse to write a file over what is read, over a folder, or over another output."""
-    wanted = {name: path for name, path in outputs.items() if path is not None}
-    for number, (name, path) in enumerate(wanted.items()):
+    taken = dict(inputs)
+    for name, path in outputs.items():
+        if path is None:
+            continue
         if os.path.isdir(path):
             raise CallError(f"{path} is a folder; give a file name.")
-        others = {**inputs, **dict(list(wanted.items())[:number])}
-        for other, there in others.items():
+        for other, there in taken.items():
             if there is not None and _same_file(path, there):
                 raise CallError(f"the {name} would overwrite the {other}; choose another name.")
+        taken[name] = path
 
 
 def _same_file(first: Path, second: Path) -> bool:
@@ -93,11 +95,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for line in lines
     ]
-
-
-def model_words(model: LoadedModel) -> str:
-    """Name a model, its weights and its device, for the head of a report."""
-    return f"{model.identity.name} ({model.identity.sha256[:12]}), {model.device}"
 
 
 def model_facts(model: LoadedModel) -> dict[str, object]:

@@ -12,7 +12,6 @@ from napari_spa.cli.console import (
     checking_the_call,
     echo_err,
     model_facts,
-    model_words,
 )
 from napari_spa.errors import DataError, SpaError
 
@@ -169,13 +168,13 @@ def _report(
     from napari_spa.evaluate.report import write_report
     from napari_spa.evaluate.tables import Results
 
-    rows = played.rows
+    rows, model = played.rows, context.model
     facts: dict[str, object] = {
         "data": options.data.name,
         "images": len({row.image for row in rows}),
         "patients or images drawn again": len({row.group for row in rows}),
         "targets": len({row.key for row in rows}),
-        "model": model_words(context.model),
+        "model": f"{model.identity.name} ({model.identity.sha256[:12]}), {model.device}",
         "settings": (
             f"split {config.split}, seed {config.seed}, limit {config.limit}, "
             f"combinations {config.combinations}"
@@ -187,7 +186,7 @@ def _report(
         options,
         report,
         rows=len(rows),
-        **facts | {"model": model_facts(context.model)},
+        **facts | {"model": model_facts(model)},
         failed=[{"image": name, "why": reason} for name, reason in failed],
         summary=[asdict(summary) for summary in report.summaries],
         differences=[asdict(difference) for difference in report.differences],

@@ -296,24 +296,20 @@ def _whole_image(name: str, context: MethodContext) -> WholeImageMethod:
 
 def prompted(name: str, context: MethodContext) -> PromptedMethod:
     """Load a method of the SAM family: a real file where one is given, else our backbone."""
-    facts: dict[str, object] = {}
-    by_box = name in ("medsam-box", "sam-u-v1", "sam-u-v2")
-    if name in ("sam-click", "sam-u-v1"):
-        model = _published(context, context.sam)
-    elif name == "msa-click" or context.medsam is None:
-        trained = "medsam-box" if name == "sam-u-v2" else name
-        model, facts = tuned(trained, context)
-    else:
-        model = _published(context, context.medsam)
-    facts = {"model": model.identity.name, "model_sha256": model.identity.sha256} | facts
-    currencies: frozenset[Currency] = frozenset({"box"}) if by_box else frozenset({"click"})
-    return PromptedMethod(model, facts, currencies, _BOXES if name.startswith("sam-u") else 1)
-
-
-def _published(context: MethodContext, path: str | None) -> LoadedModel:
     from napari_spa.io.models.load import load_model
 
-    return context.model if path is None else load_model(path, device=str(context.model.device))
+    facts: dict[str, object] = {}
+    sam, medsam = context.sam, context.medsam
+    files = {"sam-click": sam, "sam-u-v1": sam, "medsam-box": medsam, "sam-u-v2": medsam}
+    if (path := files.get(name)) is not None:
+        model = load_model(path, device=str(context.model.device))
+    elif name in ("sam-click", "sam-u-v1"):
+        model = context.model
+    else:
+        model, facts = tuned("medsam-box" if name == "sam-u-v2" else name, context)
+    facts = {"model": model.identity.name, "model_sha256": model.identity.sha256} | facts
+    currencies: frozenset[Currency] = frozenset({"click" if name.endswith("click") else "box"})
+    return PromptedMethod(model, facts, currencies, _BOXES if name.startswith("sam-u") else 1)
 
 
 def tuned(name: str, context: MethodContext) -> tuple[LoadedModel, dict[str, object]]:
