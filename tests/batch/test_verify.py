@@ -62,7 +62,7 @@ def test_each_kind_of_difference_is_named(plan):
     assert "changed by hand, or damaged" in wrong["a.png.tif"]
     assert wrong["b.png.spa.jsonl"] == "it is missing"
     assert "changed since" in wrong["c.png"]
-    assert "cannot read" in wrong["d.png"]
+    assert "does not exist" in wrong["d.png"]
     assert "gone" in wrong["e.png"]
     assert "not done yet" in wrong["f.png"]
     assert "by hand" in wrong["g.png"]

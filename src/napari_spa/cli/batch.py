@@ -6,14 +6,16 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from napari_spa.batch.executors import exposed
+from napari_spa.batch.plan import BatchPlan, make_plan
+from napari_spa.batch.resume import verify
+from napari_spa.batch.runner import BatchReport, estimate, in_words, run_batch
+from napari_spa.batch.task import AutoConfig, BatchRecipe
 from napari_spa.cli.console import CallError, answer, checking_the_call, echo_err, progress_bar
 from napari_spa.core.presentation import counted, first_of
 
 if TYPE_CHECKING:
     import argparse
-
-    from napari_spa.batch.plan import BatchPlan
-    from napari_spa.batch.runner import BatchReport
 
 _STOPPED = 130
 
@@ -37,9 +39,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> BatchPlan:
-    from napari_spa.batch.plan import make_plan
-    from napari_spa.batch.task import AutoConfig, BatchRecipe
-
     recipe = BatchRecipe(
         model=options.model,
         device=options.device,
@@ -61,9 +60,6 @@ def _plan(options: argparse.Namespace) -> BatchPlan:
 
 
 def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
-    from napari_spa.batch.executors import exposed
-    from napari_spa.batch.runner import run_batch
-
     if options.scheduler is not None and exposed(options.scheduler):
         echo_err(
             f"napari-spa: what goes to {options.scheduler} is not encrypted, and who can change it "
@@ -88,8 +84,6 @@ def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
 
 
 def _report(options: argparse.Namespace, report: BatchReport) -> None:
-    from napari_spa.batch.runner import in_words
-
     for note in report.notes:
         echo_err(f"napari-spa: {note}")
     for name, reason in report.failed:
@@ -128,8 +122,6 @@ def _report(options: argparse.Namespace, report: BatchReport) -> None:
 
 
 def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
-    from napari_spa.batch.runner import estimate, in_words
-
     found = estimate(plan, workers=options.workers, overwrite=options.overwrite)
     if found.problem:
         echo_err(f"napari-spa: {found.measured} failed: {found.problem}")
@@ -150,8 +142,6 @@ def _dry_run(options: argparse.Namespace, plan: BatchPlan) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from napari_spa.batch.resume import verify
-
     given = options.prompts or options.masks or options.auto
     plan = _plan(options) if given else None
     with progress_bar("batch") as progress:

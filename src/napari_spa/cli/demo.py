@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.cli.console import answer, echo_err, model_facts, progress_bar, table
+from napari_spa.cli.panel import PanelRound, draw_panel
+from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.errors import DataError
+from napari_spa.io.images import ImageInfo, write_labels
+from napari_spa.io.models.load import load_model
+from napari_spa.refine.session.session import RefinementSession
+from napari_spa.viewer.samples import open_window, read_picture
 
 if TYPE_CHECKING:
     import argparse
@@ -19,9 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.cli.panel import PanelRound
     from napari_spa.core.types import Proposal
-    from napari_spa.refine.session.session import RefinementSession
 
 ROUNDS = 3
 PICKER = "The script picks the candidate whose outline runs along the strongest edges."
@@ -45,10 +49,6 @@ SCENES = (
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from napari_spa.io.models.load import load_model
-    from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.samples import read_picture
-
     model = load_model(options.model, device=options.device)
     lines: list[dict[str, object]] = []
     done: list[Scene] = []
@@ -104,8 +104,6 @@ def edge_strength(image: NDArray[np.generic]) -> NDArray[np.float32]:
     """Return how fast the brightness of an image changes at each pixel, (H, W)."""
     from scipy import ndimage
 
-    from napari_spa.core.transforms import to_unit_rgb
-
     grey = to_unit_rgb(image).mean(axis=2)
     return np.asarray(ndimage.gaussian_gradient_magnitude(grey, 2.0), dtype=np.float32)
 
@@ -125,8 +123,6 @@ def _play(
     session: RefinementSession, image: NDArray[np.generic], scene: Scene
 ) -> tuple[list[PanelRound], list[float]]:
     """Return the rounds of one object, and the seconds each took."""
-    from napari_spa.cli.panel import PanelRound
-
     edges = edge_strength(image)
     session.set_image(image)
     with progress_bar(scene.name) as progress:
@@ -144,9 +140,6 @@ def _play(
 def _write(
     folder: Path, scene: Scene, image: NDArray[np.generic], rounds: list[PanelRound]
 ) -> None:
-    from napari_spa.cli.panel import draw_panel
-    from napari_spa.io.images import ImageInfo, write_labels
-
     mask = rounds[-1].proposal.mask
     height, width = mask.shape
     write_labels(folder / f"{scene.name}_mask.tif", mask, ImageInfo("YX", (height, width)))
@@ -161,7 +154,5 @@ def _open_viewer(scene: Scene) -> None:
     if not display or find_spec("napari") is None:
         echo_err("No window: it takes a display, and napari (pip install 'napari-spa[all]').")
         return
-    from napari_spa.viewer.samples import open_window, read_picture
-
     echo_err(f"Opening napari; click on the object, for example at {scene.point}.")
     open_window(read_picture(scene.name), name=scene.name)

@@ -13,25 +13,23 @@ from napari_spa.cli.console import (
     echo_err,
     model_facts,
 )
+from napari_spa.datasets import CaseFolder, open_folder
 from napari_spa.errors import DataError, SpaError
+from napari_spa.evaluate.human import human_rows, human_table, read_outlines
+from napari_spa.evaluate.measures import EvaluateConfig, choose_names
+from napari_spa.evaluate.methods import METHODS, MethodContext, training_costs
+from napari_spa.evaluate.protocol import Played, evaluate
+from napari_spa.evaluate.report import Report, write_report
+from napari_spa.evaluate.tables import Results
+from napari_spa.evaluate.users import HABITS
+from napari_spa.io.models.load import load_model
 
 if TYPE_CHECKING:
     import argparse
 
-    from napari_spa.datasets import CaseFolder
-    from napari_spa.evaluate.measures import EvaluateConfig
-    from napari_spa.evaluate.methods import MethodContext
-    from napari_spa.evaluate.protocol import Played
-    from napari_spa.evaluate.report import Report
-
 
 def run_from_log(options: argparse.Namespace) -> int:
     """Write the report of a study with people, and return the exit status."""
-    from napari_spa.datasets import open_folder
-    from napari_spa.evaluate.human import human_rows, human_table, read_outlines
-    from napari_spa.evaluate.report import write_report
-    from napari_spa.evaluate.tables import Results
-
     if options.output is None:
         raise CallError("--from-log takes -o DIR, the folder for the report.")
     missing = [str(path) for path in options.from_log if not path.exists()]
@@ -66,11 +64,6 @@ def run(options: argparse.Namespace) -> int:
         return run_from_log(options)
     if options.data is None or options.output is None:
         raise CallError("evaluate takes DATA and -o DIR; see napari-spa evaluate --help.")
-    from napari_spa.datasets import open_folder
-    from napari_spa.evaluate.measures import choose_names
-    from napari_spa.evaluate.methods import MethodContext
-    from napari_spa.io.models.load import load_model
-
     config = _config(options)
     with checking_the_call():
         folder = open_folder(options.data)
@@ -95,9 +88,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> EvaluateConfig:
-    from napari_spa.evaluate.measures import EvaluateConfig
-    from napari_spa.evaluate.methods import METHODS
-
     methods = EvaluateConfig().methods
     if options.methods is not None:
         methods = tuple(dict.fromkeys(chain(*options.methods)))
@@ -118,9 +108,6 @@ def _config(options: argparse.Namespace) -> EvaluateConfig:
 
 
 def _list_methods(options: argparse.Namespace) -> None:
-    from napari_spa.evaluate.methods import METHODS
-    from napari_spa.evaluate.users import HABITS
-
     answer(
         options,
         list(METHODS),
@@ -138,8 +125,6 @@ def _play(
 ) -> tuple[Played, list[tuple[str, str]]]:
     """Return all rows, and which images could not be played and why."""
     from tqdm import tqdm
-
-    from napari_spa.evaluate.protocol import Played, evaluate
 
     parts: list[Played] = []
     failed: list[tuple[str, str]] = []
@@ -164,10 +149,6 @@ def _report(
     played: Played,
     failed: list[tuple[str, str]],
 ) -> None:
-    from napari_spa.evaluate.methods import training_costs
-    from napari_spa.evaluate.report import write_report
-    from napari_spa.evaluate.tables import Results
-
     rows, model = played.rows, context.model
     facts: dict[str, object] = {
         "data": options.data.name,

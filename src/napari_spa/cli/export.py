@@ -12,18 +12,19 @@ from napari_spa.cli.console import (
     progress_bar,
 )
 from napari_spa.core.presentation import counted
+from napari_spa.io.export import ExportReport, ExportRequest, export_image, export_project
+from napari_spa.io.export.volumes import of_file
+from napari_spa.io.projects.paths import is_project, project_path
+from napari_spa.io.projects.project import Project
+from napari_spa.refine.log.replay import changed_images, say_changed
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from napari_spa.io.export import ExportReport, ExportRequest
-
 
 def run(options: argparse.Namespace) -> int:
     """Run ``export`` and return its exit status."""
-    from napari_spa.io.export import ExportRequest
-
     request = ExportRequest(
         options.output, tuple(options.formats), tuple(options.values), options.replace
     )
@@ -34,8 +35,6 @@ def run(options: argparse.Namespace) -> int:
     for name, why in report.problems:
         echo_err(f"napari-spa: {why}" if name in why else f"napari-spa: {name}: {why}")
     if changed:
-        from napari_spa.refine.log.replay import say_changed
-
         echo_err(f"napari-spa: {say_changed(changed, 'they are exported as they were')}")
     answer(
         options,
@@ -52,12 +51,6 @@ def _export(
     options: argparse.Namespace, request: ExportRequest, progress: Callable[[float, str], None]
 ) -> tuple[ExportReport, tuple[str, ...]]:
     """Export, and tell which images have other pixels than when they were annotated."""
-    from napari_spa.io.export import export_image, export_project
-    from napari_spa.io.export.volumes import of_file
-    from napari_spa.io.projects.paths import is_project, project_path
-    from napari_spa.io.projects.project import Project
-    from napari_spa.refine.log.replay import changed_images
-
     labels, image = options.labels, options.image
     if not is_project(labels):
         return export_image(of_file(labels, image), request, progress), ()

@@ -6,19 +6,18 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from napari_spa.cli.console import answer, progress_bar, table
+from napari_spa.io.models.download import download_model
+from napari_spa.io.models.load import describe, import_model, load_model
+from napari_spa.io.models.registry import ModelEntry, list_models
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_spa.io.models.registry import ModelEntry
-
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``models list`` and return its exit status."""
-    from napari_spa.io.models.registry import list_models
-
     entries = list_models()
     rows = []
     for entry in entries:
@@ -60,8 +59,6 @@ def _size(path: Path | None) -> str:
 
 def run_info(options: argparse.Namespace) -> int:
     """Run ``models info`` and return its exit status."""
-    from napari_spa.io.models.load import describe, load_model
-
     facts = describe(load_model(options.name, device=options.device))
     answer(options, chain(*(_lines(name, value) for name, value in facts.items())), **facts)
     return 0
@@ -83,8 +80,6 @@ def _lines(name: str, value: object) -> Iterator[str]:
 
 def run_download(options: argparse.Namespace) -> int:
     """Run ``models download`` and return its exit status."""
-    from napari_spa.io.models.download import download_model
-
     with progress_bar(options.name) as progress:
         path = download_model(
             options.name, progress=progress, mirror=options.mirror, proxy=options.proxy
@@ -94,8 +89,6 @@ def run_download(options: argparse.Namespace) -> int:
 
 def run_import(options: argparse.Namespace) -> int:
     """Run ``models import`` and return its exit status."""
-    from napari_spa.io.models.load import import_model
-
     name = options.name or options.path.stem
     return _tell_where(options, name, import_model(options.path, name))
 

@@ -15,6 +15,25 @@ from napari_spa.cli.console import (
     progress_bar,
     table,
 )
+from napari_spa.cli.panel import draw_overlay
+from napari_spa.io.images import read_image
+from napari_spa.io.models.load import LoadedModel, load_model
+from napari_spa.io.profiles import PreferenceProfile, ProfileStore
+from napari_spa.refine.engine.image_plane import ImagePlane
+from napari_spa.refine.preference import (
+    DistributionDifference,
+    ProfileDisagreement,
+    boundary_lean,
+    compare,
+    describe,
+    disagree,
+    evidence,
+    in_words,
+    merge_profiles,
+    relative_size,
+)
+from napari_spa.refine.session.prompt_validation import check_prompts
+from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
     import argparse
@@ -23,15 +42,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_spa.io.models.load import LoadedModel
-    from napari_spa.io.profiles import PreferenceProfile
-    from napari_spa.refine.preference import DistributionDifference, ProfileDisagreement
-
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``profile list`` and return its exit status."""
-    from napari_spa.io.profiles import ProfileStore
-
     store = ProfileStore()
     entries = store.list()
     listed = [
@@ -71,9 +84,6 @@ def run_show(options: argparse.Namespace) -> int:
 
 def run_new(options: argparse.Namespace) -> int:
     """Run ``profile new`` and return its exit status."""
-    from napari_spa.io.models.load import load_model
-    from napari_spa.io.profiles import PreferenceProfile, ProfileStore
-
     identity = load_model(options.model, device=options.device).identity
     entry = ProfileStore().new(options.name, model=identity, task=options.task)
     _report(options, entry.path, PreferenceProfile.load(entry.path))
@@ -82,8 +92,6 @@ def run_new(options: argparse.Namespace) -> int:
 
 def run_rename(options: argparse.Namespace) -> int:
     """Run ``profile rename`` and return its exit status."""
-    from napari_spa.io.profiles import ProfileStore
-
     path = find_profile(options.profile)
     profile = ProfileStore().rename(path, options.name, options.task)
     _report(options, path, profile)
@@ -92,9 +100,6 @@ def run_rename(options: argparse.Namespace) -> int:
 
 def run_reset(options: argparse.Namespace) -> int:
     """Run ``profile reset`` and return its exit status."""
-    from napari_spa.io.profiles import ProfileStore
-    from napari_spa.refine.preference import evidence
-
     path = find_profile(options.profile)
     before = ProfileStore().reset(path)
     kept = "; a copy is in the folder 'removed' beside it" if before.evidence else ""
@@ -114,8 +119,6 @@ def run_merge(options: argparse.Namespace) -> int:
         raise CallError("a profile is given twice; it would count twice.")
     read = {f"profile {profile.name}": path for path, profile in loaded}
     check_outputs({"merged profile": options.output}, read)
-    from napari_spa.refine.preference import merge_profiles
-
     name = options.name or options.output.stem
     merged = merge_profiles([profile for _, profile in loaded], name, options.task)
     merged.save(options.output)
@@ -125,16 +128,12 @@ def run_merge(options: argparse.Namespace) -> int:
 
 def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
     """Find a profile and read it; the nameless take the name of their file."""
-    from napari_spa.io.profiles import PreferenceProfile
-
     path = find_profile(name)
     profile = PreferenceProfile.load(path)
     return path, replace(profile, name=profile.name or path.stem)
 
 
 def _report(options: argparse.Namespace, path: Path, profile: PreferenceProfile) -> None:
-    from napari_spa.refine.preference import boundary_lean, describe, relative_size
-
     lean, words = boundary_lean(profile), describe(profile)
     lines = [f"{profile.name}{', ' * bool(profile.task)}{profile.task}", words]
     if lean is not None:
@@ -159,8 +158,6 @@ def _report(options: argparse.Namespace, path: Path, profile: PreferenceProfile)
 
 def run_diff(options: argparse.Namespace) -> int:
     """Run ``profile diff`` and return its exit status."""
-    from napari_spa.refine.preference import compare, in_words
-
     _check_diff(options)
     (first_path, first), (second_path, second) = map(load_profile, (options.first, options.second))
     names = _names(first, second)
@@ -170,8 +167,6 @@ def run_diff(options: argparse.Namespace) -> int:
     if options.image is not None:
         image, found, model = _look(options, first, second)
         if options.output is not None:
-            from napari_spa.cli.panel import draw_overlay
-
             draw_overlay(image, found, options.output, names=names)
     lines = _difference_lines(difference, (first, second), names)
     if found is not None:
@@ -216,13 +211,6 @@ def _names(first: PreferenceProfile, second: PreferenceProfile) -> tuple[str, st
 def _look(
     options: argparse.Namespace, first: PreferenceProfile, second: PreferenceProfile
 ) -> tuple[NDArray[np.generic], ProfileDisagreement, LoadedModel]:
-    from napari_spa.io.images import read_image
-    from napari_spa.io.models.load import load_model
-    from napari_spa.refine.engine.image_plane import ImagePlane
-    from napari_spa.refine.preference import disagree
-    from napari_spa.refine.session.prompt_validation import check_prompts
-    from napari_spa.refine.session.session import RefinementSession
-
     image, _ = read_image(options.image, index=options.slice)
     shape = ImagePlane.of(image).shape
     prompts = check_prompts(options.point, options.label, options.box, None, shape)
@@ -261,8 +249,6 @@ def _difference_lines(
     profiles: tuple[PreferenceProfile, PreferenceProfile],
     names: tuple[str, str],
 ) -> list[str]:
-    from napari_spa.refine.preference import describe, in_words
-
     lines = [f"{n}: {describe(profile)}" for n, profile in zip(names, profiles, strict=True)]
     if difference is not None:
         lines.append(in_words(difference, names))

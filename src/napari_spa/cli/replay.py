@@ -18,7 +18,14 @@ from napari_spa.cli.console import (
     model_facts,
     progress_bar,
 )
-from napari_spa.errors import DataError, ModelError
+from napari_spa.errors import DataError, InputError, ModelError
+from napari_spa.io.event_log import read_records
+from napari_spa.io.images import ImageFile, open_stack, read_label_stack, write_labels
+from napari_spa.io.models.load import load_model
+from napari_spa.refine.annotation.annotation import ArraySurface
+from napari_spa.refine.log.journal import ImageFacts, LoggedSession, image_facts
+from napari_spa.refine.log.replay import ReplayedPart, replay
+from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
     import argparse
@@ -26,20 +33,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.io.images import ImageFile
-    from napari_spa.refine.log.journal import ImageFacts, LoggedSession
-    from napari_spa.refine.log.replay import ReplayedPart
-    from napari_spa.refine.session.session import RefinementSession
-
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from napari_spa.io.event_log import read_records
-    from napari_spa.io.images import read_label_stack, write_labels
-    from napari_spa.refine.annotation.annotation import ArraySurface
-    from napari_spa.refine.log.journal import image_facts
-    from napari_spa.refine.log.replay import replay
-
     with checking_the_call():
         records = read_records(options.log)
         facts, model = image_facts(records)
@@ -70,9 +66,6 @@ def _session_of(
     identity: Mapping[str, Any],
 ) -> RefinementSession:
     """Return a session with the model that the log names; each is loaded once."""
-    from napari_spa.io.models.load import load_model
-    from napari_spa.refine.session.session import RefinementSession
-
     name, digest, head = (str(identity.get(key)) for key in ("name", "sha256", "head"))
     if (digest, head) not in sessions:
         given = options.model
@@ -101,9 +94,6 @@ def _stem(error: Exception) -> str:
 
 def _open_image(options: argparse.Namespace, facts: ImageFacts) -> ImageFile:
     """Find the image: as asked, as logged, or beside the log."""
-    from napari_spa.errors import InputError
-    from napari_spa.io.images import open_stack
-
     if options.image is not None:
         return open_stack(options.image, facts.shape)
     if not facts.path:

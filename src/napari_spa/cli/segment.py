@@ -17,13 +17,15 @@ from napari_spa.cli.console import (
     progress_bar,
 )
 from napari_spa.core.quality import quality_in_words
+from napari_spa.io.images import ImageInfo, read_image, write_labels, write_picture
+from napari_spa.io.models.load import load_model
+from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
     import argparse
 
     from napari_spa.core.types import BoolArray, Proposal
-    from napari_spa.io.images import ImageInfo
-    from napari_spa.refine.session.session import RefinementSession
 
 _TIFF, _PICTURE = {".tif", ".tiff"}, {".png"}
 _PARTS = ("mask", "added", "removed")
@@ -35,8 +37,6 @@ def run(options: argparse.Namespace) -> int:
     _check_outputs(options)
     if not options.point and options.box is None:
         raise CallError("nothing to start from; give --point ROW,COL or --box R0,C0,R1,C1.")
-    from napari_spa.io.images import read_image
-
     image, info = read_image(options.image, index=options.slice)
     session, loading = _session(options)
     with progress_bar("segment") as progress:
@@ -68,10 +68,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _session(options: argparse.Namespace) -> tuple[RefinementSession, float]:
     """Return a session, and the seconds that loading its model took."""
-    from napari_spa.io.models.load import load_model
-    from napari_spa.io.profiles import PreferenceProfile
-    from napari_spa.refine.session.session import RefinementSession
-
     begun = time.perf_counter()
     model = load_model(options.model, device=options.device)
     loading = time.perf_counter() - begun
@@ -95,8 +91,6 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 
 def _write_mask(path: Path, mask: BoolArray, info: ImageInfo) -> None:
-    from napari_spa.io.images import write_labels, write_picture
-
     if path.suffix.lower() in _PICTURE:
         write_picture(path, np.where(mask, 255, 0).astype(np.uint8))
     else:
