@@ -12,8 +12,11 @@ from napari_spa.core.plane import Plane
 from napari_spa.core.types import BoolArray, LocalMask, Region
 from napari_spa.errors import ImageWarning, InputError
 from napari_spa.io.images import ImageFile, open_image
+from napari_spa.io.models.load import LoadedModel, load_model
+from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.log.journal import ImageFacts
 from napari_spa.refine.log.replay import logged_plane
+from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,10 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.batch.task import BatchRecipe, BatchTask
-    from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.session.acts import Decision
-    from napari_spa.refine.session.session import RefinementSession
-
 
 _MOST_BYTES = 2**32  # labels of more than this are not held in memory
 
@@ -126,10 +126,6 @@ class BatchEngine:
     """Model, profile and session of a batch; for one thread at a time."""
 
     def __init__(self, recipe: BatchRecipe, model: LoadedModel | None = None) -> None:
-        from napari_spa.io.models.load import load_model
-        from napari_spa.io.profiles import PreferenceProfile
-        from napari_spa.refine.session.session import RefinementSession
-
         self.recipe = recipe
         self.model = model or load_model(recipe.model, device=recipe.device)
         self.identity, self.device = self.model.identity, self.model.device

@@ -14,11 +14,10 @@ from napari_spa.batch.task import BatchRecipe, BatchTask, ObjectPrompt
 from napari_spa.core.presentation import first_of
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import explained, read_small
+from napari_spa.io.images import ImageEntry, list_images
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
-
-    from napari_spa.io.images import ImageEntry
 
 
 NEEDED = ("image", "object", "row", "col")
@@ -191,8 +190,6 @@ def make_plan(
     Objects come from where the recipe's ``source`` says, and lie at ``objects``: a table of
     prompts, or a folder of masks.
     """
-    from napari_spa.io.images import list_images
-
     if (objects is None) != (recipe.source == "auto"):
         raise InputError("say where objects come from: a table of prompts, masks, or auto.")
     masks = objects if recipe.source == "masks" else None
@@ -261,8 +258,6 @@ def _with_prompts(entries: Sequence[ImageEntry], table: Path, notes: list[str]) 
 def _with_masks(
     entries: Sequence[ImageEntry], folder: Path, notes: list[str], *, recursive: bool
 ) -> list[BatchTask]:
-    from napari_spa.io.images import list_images
-
     masks = {entry.name: entry.path for entry in list_images(folder, recursive=recursive)}
     exactly = {
         entry.name: name

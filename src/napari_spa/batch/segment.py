@@ -31,6 +31,7 @@ from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.io.event_log import line_of
 from napari_spa.io.files import atomic_path, file_sha256
+from napari_spa.io.images import read_label_stack, write_labels
 from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.refine.annotation.annotation import Annotation
 from napari_spa.refine.annotation.objects import Part, Status
@@ -164,8 +165,6 @@ class _Written:
 
     def save(self, out: Path) -> tuple[tuple[str, str], ...]:
         """Write labels and then the log; return their places and digests."""
-        from napari_spa.io.images import write_labels
-
         labels, log = labels_path(out, self._image.name), log_path(out, self._image.name)
         highest, within = self._labels.highest, out.parent
         write_labels(labels, self._labels.array, self._image.info, highest=highest, within=within)
@@ -246,8 +245,6 @@ def objects_on(labels: NDArray[np.integer]) -> list[tuple[int, LocalMask]]:
 
 def _read(path: Path | None, image: OpenedImage) -> NDArray[np.integer]:
     """Read the labels and check their numbers."""
-    from napari_spa.io.images import read_label_stack
-
     if path is None:
         raise InputError(f"there is no mask for {image.name}; put one of the same name there.")
     labels = read_label_stack(path, image.shape)

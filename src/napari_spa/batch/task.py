@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_spa.errors import DataError, InputError
 from napari_spa.io.files import JsonError, atomic_path, file_sha256, read_json
-from napari_spa.io.models.registry import file_digest
+from napari_spa.io.images import image_parts
+from napari_spa.io.models.registry import file_digest, find_model
 from napari_spa.io.projects.paths import inside
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ def input_digest(task: BatchTask) -> str:
 
 def _contents(path: Path) -> Iterator[tuple[str, str]]:
     """Go through the files of an image: its own, or all of its folder or series, in order."""
-    from napari_spa.io.images import image_parts
-
     for part in image_parts(path):
         if part == path:
             yield "", file_sha256(part, InputError)
@@ -253,8 +252,6 @@ def read_manifest(path: Path) -> Manifest | None:
 
 def recipe_facts(recipe: BatchRecipe) -> Facts:
     """Say what decides the outputs besides the inputs, without any path."""
-    from napari_spa.io.models.registry import find_model
-
     entry = find_model(recipe.model)
     if entry.path is None:  # find_model gives a path or raises
         raise DataError(f"the weights of {recipe.model} are not on this machine.")

@@ -27,6 +27,7 @@ from socket import gethostname
 from typing import TYPE_CHECKING
 
 from napari_spa import __version__
+from napari_spa.batch.engine import BatchEngine
 from napari_spa.batch.segment import segment_image
 from napari_spa.batch.task import (
     BatchRecipe,
@@ -39,17 +40,13 @@ from napari_spa.batch.task import (
 )
 from napari_spa.errors import DataError, InputError, ModelError, SpaError, was_interrupted
 from napari_spa.io.files import explained, file_sha256, make_folder, write_text
+from napari_spa.io.models.load import device_in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_spa.batch.engine import BatchEngine
-
 
 def _make_engine(recipe: BatchRecipe) -> BatchEngine:
-    from napari_spa.batch.engine import BatchEngine
-    from napari_spa.io.models.load import device_in_turn
-
     device = device_in_turn(recipe.device, number_of_process())
     return BatchEngine(replace(recipe, device=str(device)))
 

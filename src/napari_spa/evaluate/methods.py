@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from scipy import ndimage
 
+from napari_spa.core.transforms import to_unit_rgb
 from napari_spa.core.types import (
     BoolArray,
     Box,
@@ -28,6 +29,7 @@ from napari_spa.core.types import (
 )
 from napari_spa.errors import InputError
 from napari_spa.evaluate.users import Action, Currency, Observation, Pick
+from napari_spa.io.models.load import LoadedModel, load_model
 from napari_spa.refine.session.prompt_validation import check_prompts
 from napari_spa.refine.session.session import RefinementSession
 
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.config import EngineConfig
     from napari_spa.refine.engine.predictor import SpaPredictor
     from napari_spa.refine.engine.view import FieldOfView
@@ -248,7 +249,6 @@ class WholeImageMethod:
         import torch
         from torch.nn import functional
 
-        from napari_spa.core.transforms import to_unit_rgb
         from napari_spa.train.baselines.loop import normalised, resize
 
         begun = time.perf_counter()
@@ -296,8 +296,6 @@ def _whole_image(name: str, context: MethodContext) -> WholeImageMethod:
 
 def prompted(name: str, context: MethodContext) -> PromptedMethod:
     """Load a method of the SAM family: a real file where one is given, else our backbone."""
-    from napari_spa.io.models.load import load_model
-
     facts: dict[str, object] = {}
     sam, medsam = context.sam, context.medsam
     files = {"sam-click": sam, "sam-u-v1": sam, "medsam-box": medsam, "sam-u-v2": medsam}
