@@ -224,7 +224,7 @@ def test_the_log_comes_last(engine, task, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise DataError("cannot write it: No space left on device.")
 
-    monkeypatch.setattr("napari_spa.io.images.write_labels", broken)
+    monkeypatch.setattr("napari_spa.batch.segment.write_labels", broken)
     with pytest.raises(DataError):
         segment_image(task, RECIPE, engine, tmp_path)
     assert not log_path(tmp_path, task.name).exists()
