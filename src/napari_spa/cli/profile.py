@@ -78,24 +78,21 @@ def run_list(options: argparse.Namespace) -> int:
 def run_show(options: argparse.Namespace) -> int:
     """Run ``profile show`` and return its exit status."""
     path, profile = load_profile(options.profile)
-    _report(options, path, profile)
-    return 0
+    return _report(options, path, profile)
 
 
 def run_new(options: argparse.Namespace) -> int:
     """Run ``profile new`` and return its exit status."""
     identity = load_model(options.model, device=options.device).identity
     entry = ProfileStore().new(options.name, model=identity, task=options.task)
-    _report(options, entry.path, PreferenceProfile.load(entry.path))
-    return 0
+    return _report(options, entry.path, PreferenceProfile.load(entry.path))
 
 
 def run_rename(options: argparse.Namespace) -> int:
     """Run ``profile rename`` and return its exit status."""
     path = find_profile(options.profile)
     profile = ProfileStore().rename(path, options.name, options.task)
-    _report(options, path, profile)
-    return 0
+    return _report(options, path, profile)
 
 
 def run_reset(options: argparse.Namespace) -> int:
@@ -104,8 +101,7 @@ def run_reset(options: argparse.Namespace) -> int:
     before = ProfileStore().reset(path)
     kept = "; a copy is in the folder 'removed' beside it" if before.evidence else ""
     echo_err(f"{evidence(before)} forgotten{kept}")
-    _report(options, path, before.emptied())
-    return 0
+    return _report(options, path, before.emptied())
 
 
 def run_merge(options: argparse.Namespace) -> int:
@@ -122,8 +118,7 @@ def run_merge(options: argparse.Namespace) -> int:
     name = options.name or options.output.stem
     merged = merge_profiles([profile for _, profile in loaded], name, options.task)
     merged.save(options.output)
-    _report(options, options.output, merged)
-    return 0
+    return _report(options, options.output, merged)
 
 
 def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
@@ -133,7 +128,8 @@ def load_profile(name: str) -> tuple[Path, PreferenceProfile]:
     return path, replace(profile, name=profile.name or path.stem)
 
 
-def _report(options: argparse.Namespace, path: Path, profile: PreferenceProfile) -> None:
+def _report(options: argparse.Namespace, path: Path, profile: PreferenceProfile) -> int:
+    """Say what is in a profile, and return the exit status."""
     lean, words = boundary_lean(profile), describe(profile)
     lines = [f"{profile.name}{', ' * bool(profile.task)}{profile.task}", words]
     if lean is not None:
@@ -154,6 +150,7 @@ def _report(options: argparse.Namespace, path: Path, profile: PreferenceProfile)
         channels=profile.mixture.dimension,
         model=asdict(profile.model),
     )
+    return 0
 
 
 def run_diff(options: argparse.Namespace) -> int:

@@ -10,7 +10,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_spa import __version__
 from napari_spa.cli.console import CallError, answer, checking_the_call, echo_err
+from napari_spa.datasets import open_folder
+from napari_spa.io.models.formats import export_checkpoint, save_model
+from napari_spa.io.models.load import load_model, resolve_device
+from napari_spa.io.projects.project import Project
+from napari_spa.refine.log.replay import changed_images, say_changed
+from napari_spa.train.data import write_pack
 
 if TYPE_CHECKING:
     import argparse
@@ -25,8 +32,6 @@ if TYPE_CHECKING:
 
 def run_methods(options: argparse.Namespace) -> int:
     """Train the methods and return the exit status; what is done is not done again."""
-    from napari_spa.datasets import open_folder
-    from napari_spa.io.models.load import resolve_device
     from napari_spa.train.baselines import BASELINES, split_name, train_method
     from napari_spa.train.baselines.loop import Compute
     from napari_spa.train.recipe import GENERATOR
@@ -96,8 +101,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from napari_spa.io.models.formats import export_checkpoint
-    from napari_spa.io.models.load import resolve_device
     from napari_spa.train.loop import train
     from napari_spa.train.recipe import open_sources
 
@@ -145,10 +148,6 @@ def _train(options: argparse.Namespace) -> int:
 
 def _tune(options: argparse.Namespace) -> int:
     """Tune a model on a project's objects; keep it if it is better."""
-    from napari_spa.io.models.formats import save_model
-    from napari_spa.io.models.load import load_model
-    from napari_spa.io.projects.project import Project
-    from napari_spa.refine.log.replay import changed_images, say_changed
     from napari_spa.train.personal import PersonalConfig, accepted_objects, tune
 
     if options.data or options.config is not None or options.resume:
@@ -207,7 +206,6 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 def _pack(options: argparse.Namespace) -> int:
     """Write the data to one file."""
-    from napari_spa.train.data import write_pack
     from napari_spa.train.recipe import open_sources
 
     if not options.data or options.project is not None:
@@ -227,7 +225,6 @@ def _pack(options: argparse.Namespace) -> int:
 
 def _start(options: argparse.Namespace, config: TrainConfig) -> dict[str, Tensor]:
     """Return the weights that a new run starts from."""
-    from napari_spa.io.models.load import load_model
     from napari_spa.train.recipe import imagenet_weights
 
     efficient = config.model.encoder == "efficientnet"
@@ -247,7 +244,5 @@ def _logs(folder: Path, stack: ExitStack) -> list[SummaryWriter]:
 
 
 def _card(options: argparse.Namespace, recipe: Recipe) -> dict[str, object]:
-    from napari_spa import __version__
-
     names = list(recipe.sources) or [Path(name).name for name in options.data]
     return {"made_with": f"napari-spa {__version__}", "data": names, "seed": recipe.train.seed}
