@@ -338,20 +338,14 @@ def _alone(sampler: ImageSampler, sight: PointPrediction) -> FieldOfView:
 
 def _whole_view(engine: BatchEngine) -> FieldOfView | None:
     """Return the one view of a model that sees whole images; None for the others."""
-    from napari_spa.refine.engine.view import FieldOfView  # brings torch
-
-    frame, sampler = engine.model.spa.config.rules.frame, engine.session.sampler
-    if frame == "window":
+    if engine.model.spa.config.rules.frame == "window":
         return None
-    if not sampler.image_plane.small:
+    if not engine.session.sampler.image_plane.small:
         raise InputError(
             f"{engine.identity.name} cannot look for objects in so large an image; "
             "use spa-tiny, or prompts."
         )
-    height, width = sampler.shape
-    if frame == "squash":
-        return FieldOfView(0, 0, height, width)
-    return FieldOfView(0, 0, max(height, width), max(height, width))
+    return engine.session.view_of(LocalMask(Region(0, 0, 1, 1), np.ones((1, 1), bool)))
 
 
 def mask_nms(

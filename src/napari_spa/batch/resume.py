@@ -319,7 +319,6 @@ class Verdict:
     images: int  # images that the manifest has results of
     # Path or name, and what is wrong with it, in a few words.
     wrong: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()  # what could not be checked
 
 
 def verify(out: Path, plan: BatchPlan | None = None, *, progress: Progress = silent) -> Verdict:
@@ -332,15 +331,13 @@ def verify(out: Path, plan: BatchPlan | None = None, *, progress: Progress = sil
         wrong.append((STATE, "a batch runs, or did not come to its end; run it again"))
     if plan is not None:
         facts = recipe_facts(plan.recipe)
-        differs = what_differs(manifest.recipe, facts)
-        if differs:
+        if differs := what_differs(manifest.recipe, facts):
             wrong.append(("manifest.json", f"the results were made with another {differs}"))
     checked = 0
     for number, (name, entry) in enumerate(sorted(manifest.entries.items())):
         progress(number / len(manifest.entries), name)
         if plan is not None and what_differs(entry.recipe, manifest.recipe):
-            differs = what_differs(entry.recipe, facts)
-            if differs:
+            if differs := what_differs(entry.recipe, facts):
                 wrong.append((name, f"it was made with another {differs}"))
         wrong.extend(_outputs(out, name, entry))
         checked += len(entry.result.outputs)
@@ -348,8 +345,7 @@ def verify(out: Path, plan: BatchPlan | None = None, *, progress: Progress = sil
         tasks = {task.name: task for task in plan.tasks}
         checked += len(tasks.keys() & manifest.entries.keys())
         wrong.extend(_inputs(out, tasks, manifest.entries))
-    notes = () if plan is not None else ("the inputs were not checked; say where prompts are.",)
-    return Verdict(checked, len(manifest.entries), tuple(wrong), notes)
+    return Verdict(checked, len(manifest.entries), tuple(wrong))
 
 
 def _outputs(out: Path, name: str, entry: Entry) -> Iterator[tuple[str, str]]:

@@ -146,8 +146,8 @@ def _verify(options: argparse.Namespace) -> int:
     plan = _plan(options) if given else None
     with progress_bar("batch") as progress:
         verdict = verify(options.out, plan, progress=progress)
-    for note in verdict.notes:
-        echo_err(f"napari-spa: {note}")
+    if plan is None:
+        echo_err("napari-spa: the inputs were not checked; say where prompts are.")
     lines = [f"{what}: {why}" for what, why in verdict.wrong]
     lines.append(
         f"{options.out}: {verdict.checked} digests of {verdict.images} images checked, "
