@@ -336,9 +336,9 @@ def verify(out: Path, plan: BatchPlan | None = None, *, progress: Progress = sil
     checked = 0
     for number, (name, entry) in enumerate(sorted(manifest.entries.items())):
         progress(number / len(manifest.entries), name)
-        if plan is not None and what_differs(entry.recipe, manifest.recipe):
-            if differs := what_differs(entry.recipe, facts):
-                wrong.append((name, f"it was made with another {differs}"))
+        foreign = plan is not None and what_differs(entry.recipe, manifest.recipe)
+        if foreign and (differs := what_differs(entry.recipe, facts)):
+            wrong.append((name, f"it was made with another {differs}"))
         wrong.extend(_outputs(out, name, entry))
         checked += len(entry.result.outputs)
     if plan is not None:

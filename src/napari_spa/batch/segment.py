@@ -84,9 +84,8 @@ def segment_image(
     try:
         digest = input_digest(task)
         image = OpenedImage.open(task)
-        labels = LabelPlanes(image.shape)
         limit = _doubtful_from(recipe)
-        written = _Written(image, labels, engine, limit)
+        written = _Written(image, engine, limit)
         for found in _find(task, recipe, engine, image):
             written.add(found)
     except (InputError, MemoryError) as error:
@@ -129,11 +128,10 @@ def _find(
 class _Written:
     """The objects of an image as they are written down, one after another."""
 
-    def __init__(
-        self, image: OpenedImage, labels: LabelPlanes, engine: BatchEngine, doubtful: float
-    ) -> None:
-        self._image, self._labels, self._doubtful = image, labels, doubtful
-        self._annotation = Annotation(labels)
+    def __init__(self, image: OpenedImage, engine: BatchEngine, doubtful: float) -> None:
+        self._image, self._doubtful = image, doubtful
+        self._labels = LabelPlanes(image.shape)
+        self._annotation = Annotation(self._labels)
         self._records: list[Entry] = []
         # No time of day: two runs of one batch write the same bytes.
         self._journal = Journal(self._records, clock=lambda: 0.0)
