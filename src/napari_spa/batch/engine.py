@@ -158,18 +158,13 @@ class Found:
 
     number: int  # its label
     plane: Plane  # where
-    mask: LocalMask  # its pixels; none with a problem
-    uncertainty: float  # in [0, 1]
+    mask: LocalMask = _NOTHING  # its pixels; none with a problem
+    uncertainty: float = 1.0  # in [0, 1]
     # from which the mask can be computed again; without the time, which is no result
     decisions: tuple[Decision, ...] = ()
     # how the plane was looked at, for the log
     source: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""  # why there is no mask, in a sentence
-
-
-def not_found(number: int, plane: Plane, problem: str) -> Found:
-    """Return an object without a mask."""
-    return Found(number, plane, _NOTHING, 1.0, problem=problem)
 
 
 def found_active(
@@ -178,7 +173,7 @@ def found_active(
     """Return the object that a session shows."""
     proposal, timeline = session.proposal, session.timeline
     if proposal is None or timeline is None:
-        return not_found(number, plane, "nothing was found.")
+        return Found(number, plane, problem="nothing was found.")
     mask = LocalMask.crop(proposal.local_mask, proposal.region)
     decisions = tuple(replace(decision, time=0.0) for decision in timeline.state.decisions)
     return Found(number, plane, mask, float(proposal.uncertainty), decisions, source)

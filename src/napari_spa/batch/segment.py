@@ -16,7 +16,6 @@ from napari_spa.batch.engine import (
     LabelPlanes,
     OpenedImage,
     found_active,
-    not_found,
 )
 from napari_spa.batch.task import (
     BatchRecipe,
@@ -183,14 +182,14 @@ def find_prompted(
         try:
             placed.append((image.plane(prompt.index), prompt))
         except InputError as error:
-            yield not_found(prompt.number, _nowhere(prompt), str(error))
+            yield Found(prompt.number, _nowhere(prompt), problem=str(error))
     for plane, here in groupby(placed, key=lambda pair: pair[0]):
         source = engine.show(image.levels, plane, image.info.pixel_side)
         for _, prompt in here:
             try:
                 engine.session.start(prompt.points, prompt.labels)
             except InputError as error:
-                yield not_found(prompt.number, plane, str(error))
+                yield Found(prompt.number, plane, problem=str(error))
             else:
                 yield found_active(engine.session, prompt.number, plane, source)
 
