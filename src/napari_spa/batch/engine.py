@@ -103,15 +103,19 @@ class OpenedImage(ImageFile):
         for position, size in zip(index, sizes, strict=True):
             if not 0 <= position < size:
                 raise InputError(f"there is no slice {position}; there are 0 to {size - 1}.")
-        return Plane((len(sizes), len(sizes) + 1), (*index, 0, 0))
+        return plane_at(index)
 
     def planes(self) -> Iterator[Plane]:
         """Go through all planes in order, or through those of the middle."""
         indices = list(np.ndindex(*self.shape[:-2]))
         wanted = len(indices) if self.middle is None else min(self.middle, len(indices))
         first = (len(indices) - wanted) // 2
-        for index in indices[first : first + wanted]:
-            yield self.plane(tuple(int(i) for i in index))
+        yield from map(plane_at, indices[first : first + wanted])
+
+
+def plane_at(index: tuple[int, ...]) -> Plane:
+    """Return the plane of a slice; rows and columns are the last axes."""
+    return Plane((len(index), len(index) + 1), (*index, 0, 0))
 
 
 def _slice_sentence(sizes: tuple[int, ...]) -> str:

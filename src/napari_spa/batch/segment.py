@@ -16,6 +16,7 @@ from napari_spa.batch.engine import (
     LabelPlanes,
     OpenedImage,
     found_active,
+    plane_at,
 )
 from napari_spa.batch.task import (
     BatchRecipe,
@@ -182,7 +183,7 @@ def find_prompted(
         try:
             placed.append((image.plane(prompt.index), prompt))
         except InputError as error:
-            yield Found(prompt.number, _nowhere(prompt), problem=str(error))
+            yield Found(prompt.number, plane_at(prompt.index), problem=str(error))
     for plane, here in groupby(placed, key=lambda pair: pair[0]):
         source = engine.show(image.levels, plane, image.info.pixel_side)
         for _, prompt in here:
@@ -192,12 +193,6 @@ def find_prompted(
                 yield Found(prompt.number, plane, problem=str(error))
             else:
                 yield found_active(engine.session, prompt.number, plane, source)
-
-
-def _nowhere(prompt: ObjectPrompt) -> Plane:
-    """Return a plane that only says what was asked for."""
-    axes = len(prompt.index)
-    return Plane((axes, axes + 1), (*prompt.index, 0, 0))
 
 
 def refine_masks(path: Path | None, engine: BatchEngine, image: OpenedImage) -> Iterator[Found]:
