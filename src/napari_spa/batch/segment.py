@@ -26,7 +26,6 @@ from napari_spa.batch.task import (
     ObjectResult,
     input_digest,
 )
-from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.io.event_log import line_of
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_spa.core.plane import Plane
     from napari_spa.io.event_log import Entry
 
 
