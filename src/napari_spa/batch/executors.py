@@ -197,16 +197,6 @@ def exposed(address: str) -> bool:
     return scheme not in ("tls", "wss", "inproc", "ucxs") and not here
 
 
-def _checked(answer: object, assignment: Assignment) -> Finished:
-    """Refuse an answer that is none, or of another image: its name decides what is recorded."""
-    if not isinstance(answer, Finished) or answer.result.name != assignment.task.name:
-        raise DataError(
-            f"a worker answered for {assignment.task.name} with something else; install the same "
-            "napari-spa on the scheduler and on all workers."
-        )
-    return answer
-
-
 class _Tasks:
     """Images that wait, run, and are finished."""
 
@@ -234,7 +224,14 @@ class _Tasks:
             return None
         future, assignment, alone = self._running.pop(key)
         if future.status == "finished":
-            return _checked(future.result(), assignment)
+            finished = future.result()
+            name = assignment.task.name  # which decides what is recorded
+            if isinstance(finished, Finished) and finished.result.name == name:
+                return finished
+            raise DataError(
+                f"a worker answered for {name} with something else; install the same napari-spa on "
+                "the scheduler and on all workers."
+            )
         self._check()
         if future.status == "cancelled":
             raise _lost()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_spa import __version__
-from napari_spa.cli.console import CallError, answer, checking_the_call, echo_err
+from napari_spa.cli.console import CallError, answer, checking_the_call, echo_err, progress_bar
 from napari_spa.datasets import open_folder
 from napari_spa.io.models.formats import export_checkpoint, save_model
 from napari_spa.io.models.load import load_model, resolve_device
@@ -158,15 +158,8 @@ def _tune(options: argparse.Namespace) -> int:
     if changed:
         echo_err(f"napari-spa: {say_changed(changed, 'nothing is learnt from them')}")
     objects = accepted_objects(options.project, without=changed)
-    said = ""
-
-    def progress(share: float, message: str) -> None:
-        nonlocal said
-        if message != said:
-            echo_err(f"{message} ({share:.0%})")
-            said = message
-
-    made = tune(model, objects, settings, progress=progress)
+    with progress_bar("tune") as progress:
+        made = tune(model, objects, settings, progress=progress)
     weights = options.output / "spa.safetensors"
     figures = (
         f"first click on {made.tested_on} objects set aside: "
