@@ -23,6 +23,7 @@ from napari_spa.errors import Cancelled, DataError
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
 HELPERS = str(Path(__file__).parents[1] / "helpers")
+PATHS = os.pathsep.join(filter(None, (HELPERS, os.environ.get("PYTHONPATH"))))
 
 
 def run(plan, **options):
@@ -167,7 +168,7 @@ def test_a_lost_scheduler_keeps_what_is_finished(tmp_path):
     )
     script = tmp_path / "site.py"
     script.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": HELPERS}
+    environment = {**os.environ, "PYTHONPATH": PATHS}
     with subprocess.Popen(
         [sys.executable, str(script)], stdout=subprocess.PIPE, env=environment, text=True
     ) as site:
@@ -226,7 +227,7 @@ def test_a_batch_that_is_killed_goes_on_and_its_workers_end_with_it(tmp_path):
     )
     script = tmp_path / "batch.py"
     script.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": HELPERS}
+    environment = {**os.environ, "PYTHONPATH": PATHS}
     with subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=environment) as batch:
         while batch.poll() is None and not list(plan.out.glob("*.tif")):
             time.sleep(0.01)

@@ -37,16 +37,13 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def _facts(entry: ModelEntry) -> dict[str, object]:
-    known = entry.known
+    published = ("megabytes", "licence", "address", "digest")
     return {
         "name": entry.name,
         "kind": entry.kind,
         "path": None if entry.path is None else str(entry.path),
         "about": entry.about,
-        "megabytes": None if known is None else known.megabytes,
-        "licence": None if known is None else known.licence,
-        "address": None if known is None else known.address,
-        "digest": None if known is None else known.digest,
+        **{name: getattr(entry.known, name, None) for name in published},
     }
 
 
