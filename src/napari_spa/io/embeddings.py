@@ -19,7 +19,7 @@ import platformdirs
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from napari_spa.errors import DataError, InputError
+from napari_spa.errors import DataError
 from napari_spa.io.files import atomic_path, is_temporary, parse_json
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_KEY = re.compile(r"[0-9a-f]{8,128}")
-_KINDS = "biuf"  # bool, integers, floats: with up to 8 bytes, what files keep exactly
 _SUFFIX = ".safetensors"
+_ENTRY = re.compile(r"[0-9a-f]{8,128}\.safetensors")
 _LEFTOVER_AGE = 3600.0  # seconds; no write takes as long
 _LOOKS = 16  # the folder is looked at again after writing this part of the bound
 
@@ -51,8 +50,6 @@ def embedding_key(kind: str, weights: str, *arrays: NDArray[Any]) -> str:
     ``weights`` is the digest of the weights file, and the arrays are all that the network sees, of
     any shape and plain dtype; contiguous ones are hashed without a copy.
     """
-    if any(array.dtype.hasobject for array in arrays):
-        raise InputError("an array of Python objects has no key; give numbers.")
     return _digest([kind, weights], arrays)
 
 
@@ -81,17 +78,10 @@ class EmbeddingCache:
     def __init__(
         self, folder: Path | None, *, memory_bytes: int = 256 * 2**20, disk_bytes: int = 4 * 2**30
     ) -> None:
-        self._memory = _Memory(memory_bytes)
         self._files = None if folder is None else _Files(Path(folder), disk_bytes)
+        self._memory: OrderedDict[str, Arrays] = OrderedDict()  # in order of use
+        self._bound, self._used = memory_bytes, 0
         self._lock = threading.Lock()  # of the memory; never held during disk access
-
-    def __contains__(self, key: str) -> bool:
-        """Tell whether ``get`` would find it: neither reads, nor marks it as used."""
-        _check(key)
-        with self._lock:
-            if key in self._memory.entries:
-                return True
-        return self._files is not None and key in self._files
 
     def get(self, key: str) -> Arrays | None:
         """Return an entry, and mark it as used; None where there is none.
@@ -99,60 +89,36 @@ class EmbeddingCache:
         The arrays come as they were put, bit for bit: by name in sorted order, read-only, in C
         order. ``torch.tensor`` copies them; ``torch.from_numpy`` would warn.
         """
-        _check(key)
         with self._lock:
             found = self._memory.get(key)
-        if self._files is None:
-            return found
-        if found is not None:
+            if found is not None:
+                self._memory.move_to_end(key)
+        if found is not None and self._files is not None:
             self._files.touch(key)
-            return found
-        found = self._files.read(key)
-        if found is not None:
-            with self._lock:
-                self._memory.put(key, found)
-        return found
+        elif self._files is not None:
+            found = self._files.read(key)
+            if found is not None:
+                self._keep(key, found)
+        return None if found is None else dict(found)  # the caller's own, to add or drop names
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep a copy of one or more arrays in place of what was there, on disk at the end."""
-        _check(key)
-        if not arrays:  # some versions of safetensors cannot read a file of none
-            raise InputError("an embedding needs at least one array.")
-        kept = {name: _frozen(name, arrays[name]) for name in sorted(arrays)}
-        with self._lock:
-            self._memory.put(key, kept)
+        kept = {name: np.array(arrays[name], order="C") for name in sorted(arrays)}
+        for array in kept.values():
+            array.setflags(write=False)
+        self._keep(key, kept)
         if self._files is not None:
             self._files.write(key, kept)
 
-    def clear(self) -> None:
-        """Forget every entry, on disk other processes' too."""
+    def _keep(self, key: str, arrays: Arrays) -> None:
+        """Put arrays into the memory, as far as its bound allows."""
         with self._lock:
-            self._memory = _Memory(self._memory.bound)
-        if self._files is not None:
-            self._files.clear()
-
-
-class _Memory:
-    """Entries in order of use, bounded by their bytes; its owner holds the lock."""
-
-    def __init__(self, bound: int) -> None:
-        self.bound, self.used = bound, 0
-        self.entries: OrderedDict[str, Arrays] = OrderedDict()
-
-    def get(self, key: str) -> Arrays | None:
-        if key not in self.entries:
-            return None
-        self.entries.move_to_end(key)
-        return dict(self.entries[key])  # the caller's own, to add or drop names
-
-    def put(self, key: str, arrays: Arrays) -> None:
-        self.used -= _size(self.entries.pop(key, {}))
-        if _size(arrays) > self.bound:
-            return
-        self.entries[key] = dict(arrays)
-        self.used += _size(arrays)
-        while self.used > self.bound:
-            self.used -= _size(self.entries.popitem(last=False)[1])
+            self._used -= _size(self._memory.pop(key, {}))
+            if _size(arrays) <= self._bound:
+                self._memory[key] = arrays
+                self._used += _size(arrays)
+            while self._used > self._bound:
+                self._used -= _size(self._memory.popitem(last=False)[1])
 
 
 class _Files:
@@ -168,9 +134,6 @@ class _Files:
         self._lock = threading.Lock()
         self._written = bound  # bytes since the last look, which never was
         self._warned = False
-
-    def __contains__(self, key: str) -> bool:
-        return os.path.isfile(self._path(key))  # unlike Path.is_file, False where not allowed
 
     def touch(self, key: str) -> None:
         """Mark an entry as used now, if it is there."""
@@ -195,7 +158,7 @@ class _Files:
 
     def write(self, key: str, arrays: Arrays) -> None:
         """Write an entry; now and then remove the longest unused ones until the bound holds."""
-        content = save(arrays, metadata={"checksum": _checksum(key, arrays)})
+        content = save(arrays, metadata={"checksum": _digest([key, *arrays], arrays.values())})
         if len(content) > self._bound:
             return
         try:
@@ -213,12 +176,6 @@ class _Files:
                 self._written = 0
                 self._evict(keep=key)
 
-    def clear(self) -> None:
-        """Remove every entry, other processes' too, and nothing that is no entry."""
-        for entry in self._files():
-            if _key_of(entry.name):
-                self._unlink(entry.path)
-
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}{_SUFFIX}"
 
@@ -233,7 +190,7 @@ class _Files:
         for entry in self._files():
             with contextlib.suppress(OSError):  # it vanishes under us
                 status = entry.stat(follow_symlinks=False)
-                if _key_of(entry.name):
+                if _ENTRY.fullmatch(entry.name):
                     entries.append((status.st_mtime_ns, status.st_size, entry.path))
                 elif time.time() - status.st_mtime > _LEFTOVER_AGE and is_temporary(entry.name):
                     os.unlink(entry.path)
@@ -260,36 +217,13 @@ def _unpack(key: str, content: bytes) -> Arrays | None:
     except (SafetensorError, KeyError, ValueError):  # KeyError: a dtype that NumPy lacks
         return None
     arrays = {name: found[name] for name in sorted(found)}
-    if (head.get("__metadata__") or {}).get("checksum") != _checksum(key, arrays):
+    checksum = (head.get("__metadata__") or {}).get("checksum")
+    if checksum != _digest([key, *arrays], arrays.values()):
         return None
     for array in arrays.values():
         array.setflags(write=False)
     return arrays
 
 
-def _checksum(key: str, arrays: Arrays) -> str:
-    return _digest([key, *arrays], arrays.values())
-
-
-def _key_of(name: str) -> str | None:
-    """Return the key of a file's name, None for other files."""
-    key = name.removesuffix(_SUFFIX)
-    return key if key != name and _KEY.fullmatch(key) else None
-
-
-def _frozen(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Copy to C order and this machine's byte order, read-only."""
-    if array.dtype.kind not in _KINDS or array.dtype.itemsize > 8:
-        raise InputError(f"the array {name!r} is {array.dtype}; give bool, integers or floats.")
-    copy = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
-    copy.setflags(write=False)
-    return copy
-
-
 def _size(arrays: Arrays) -> int:
     return sum(array.nbytes for array in arrays.values())
-
-
-def _check(key: str) -> None:
-    if _KEY.fullmatch(key) is None:
-        raise InputError(f"{key!r:.80} is no key of an embedding; use embedding_key().")
