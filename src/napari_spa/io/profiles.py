@@ -6,16 +6,16 @@ import json
 import math
 import shutil
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.core.types import DoubleArray, MixtureParameters
+from napari_spa.core.types import MixtureParameters
 from napari_spa.errors import DataError, ProfileError
 from napari_spa.io.files import (
     JsonError,
@@ -31,87 +31,8 @@ from napari_spa.io.models.registry import ModelIdentity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Content = Mapping[str, object]
-T = TypeVar("T")
-
-
-# What fields of these types, as their annotations name them, may hold, and what else they do.
-_PLAIN: dict[object, tuple[Callable[[Any], bool], str]] = {
-    "str": (lambda value: isinstance(value, str), "is not text"),
-    "int": (lambda value: type(value) is int and 0 <= value < 2**53, "is not a count"),
-    "float": (lambda value: type(value) in (int, float), "is not a number"),
-    "mapping": (lambda value: isinstance(value, dict), "is damaged"),
-}
-
-
-def _value_in(content: Content, name: str, kind: object) -> Any:  # noqa: ANN401  of that kind
-    """Return a value of a kind of :data:`_PLAIN`; a number finite or not is for others to see."""
-    value: Any = content[name]
-    fits, fault = _PLAIN[kind]
-    if not fits(value):
-        raise ProfileError(f"its {name} {fault}.")
-    try:
-        return float(value) if kind == "float" else value
-    except OverflowError as error:
-        raise ProfileError(f"its {name} is not finite.") from error
-
-
-def _sizes_in(content: Content) -> tuple[AcceptedSize, ...]:
-    """Return the sizes of accepted objects."""
-    rows: Any = content["sizes"]
-    whole = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
-    if not whole or len(rows) > _MOST_SIZES:
-        raise ProfileError("its sizes are damaged.")
-    return tuple(_read(AcceptedSize, row, "one of its sizes") for row in rows)
-
-
-def _kinds_in(content: Content) -> tuple[str, ...]:
-    """Return kinds of image, in words."""
-    kinds = content["kinds"]
-    if not isinstance(kinds, list) or len(kinds) > _MOST_KINDS:
-        raise ProfileError("its kinds of image are damaged.")
-    if not all(isinstance(kind, str) and len(kind) <= _LONGEST_KIND for kind in kinds):
-        raise ProfileError("its kinds of image are not text.")
-    return tuple(kinds)
-
-
-def _plain_in(kind: type, content: Content) -> dict[str, Any]:
-    """Read those fields of a dataclass that are texts, counts and numbers."""
-    return {f.name: _value_in(content, f.name, f.type) for f in fields(kind) if f.type in _PLAIN}
-
-
-def _read(kind: type[T], content: Content, what: str) -> T:
-    """Make a dataclass of a mapping that has exactly its fields, all of them plain."""
-    check_names(content, {field.name for field in fields(kind)}, what)  # type: ignore[arg-type]
-    return kind(**_plain_in(kind, content))
-
-
-def _numbers_in(content: Content, name: str, ndim: int) -> DoubleArray:
-    """Return numbers as float64 of so many axes; empty where the shape differs."""
-    value = content[name]
-    if not _all_numbers(value, ndim):
-        raise ProfileError(f"the mixture's {name} are not numbers.")
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (ValueError, OverflowError) as error:  # ragged rows, or an integer without end
-        raise ProfileError(f"the mixture's {name} have no shape.") from error
-    return array.reshape(array.shape if array.ndim == ndim else (0,) * ndim)
-
-
-def _all_numbers(value: object, ndim: int) -> bool:
-    if not isinstance(value, list):
-        return False
-    fits: Callable[[object], bool] = (
-        (lambda item: type(item) in (int, float))
-        if ndim == 1
-        else (lambda item: _all_numbers(item, ndim - 1))
-    )
-    return all(map(fits, value))
-
-
 SCHEMA = "napari-spa profile"
 
-_FIRST = {"schema", "version", "name", "task", "model", "picks", "images", "mixture"}
 _SINCE: dict[int, dict[str, object]] = {
     2: {"objects": 0, "log_growth": 0.0},  # nothing is known of how large objects were drawn
     3: {"taught": {}},  # each image counts again when it is opened
@@ -123,7 +44,30 @@ _SINCE: dict[int, dict[str, object]] = {
 VERSION = max(_SINCE)
 
 
-def read_content(text: str) -> Content:
+_Kind = Any
+"""A type, a list of one kind, a mapping with just these names, or one (in brackets) with any."""
+
+_KINDS: dict[str, _Kind] = {
+    "name": str,
+    "task": str,
+    "picks": int,
+    "corrected": int,
+    "images": int,
+    "objects": int,
+    "log_growth": float,
+    "taught": (int,),
+    "sizes": [{"object": str, "image": str, "area": float, "pixel_size": float}],
+    "kinds": [str],
+    "model": {"name": str, "sha256": str, "head": str, "sampler": str, "latent_dim": int},
+    "mixture": {"weights": [float], "means": [[float]], "variances": [[float]]},
+}
+"""What a file of the present version holds besides schema and version."""
+
+_LONGEST_LIST = 1000
+"""A profile remembers far less; a file that says more is no profile."""
+
+
+def read_content(text: str) -> dict[str, Any]:
     """Read a profile's text of any version as one of the present version."""
     try:
         content = parse_json(text)
@@ -131,33 +75,42 @@ def read_content(text: str) -> Content:
         raise ProfileError(f"it is not a napari-spa profile, or damaged: {error}.") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ProfileError("it is not a napari-spa profile.")
-    version = _version(content)
-    known = _FIRST.union(*(brought for since, brought in _SINCE.items() if since <= version))
-    check_names(content, known, "it")
-    for since, brought in _SINCE.items():
-        content |= brought if since > version else {}
-    return {**content, "version": VERSION}
-
-
-def check_names(content: Content, expected: Collection[str], what: str) -> None:
-    """Refuse a mapping that lacks names or has others."""
-    for verb, names in (
-        ("lacks", set(expected) - content.keys()),
-        ("has unknown", content.keys() - set(expected)),
-    ):
-        if names:
-            raise ProfileError(f"{what} {verb} {min(names)!r:.80}.")
-
-
-def _version(content: Content) -> int:
     version = content.get("version")
-    if type(version) is int and version > VERSION:
+    if type(version) is not int or version < 1:
+        raise ProfileError(f"it has the impossible version {version!r:.40}.")
+    if version > VERSION:
         raise ProfileError(
             f"it has version {version}, written by a newer napari-spa; update napari-spa to use it."
         )
-    if type(version) is not int or version < 1:
-        raise ProfileError(f"it has the impossible version {version!r:.40}.")
-    return version
+    later = {since: brought for since, brought in _SINCE.items() if since > version}
+    known = {"schema", "version", *_KINDS}.difference(*later.values())
+    for verb, names in (("lacks", known - content.keys()), ("has unknown", content.keys() - known)):
+        if names:
+            raise ProfileError(f"it {verb} {min(names)!r:.80}.")
+    for brought in later.values():
+        content |= brought
+    return {**content, "version": VERSION}
+
+
+def _fits(value: Any, kind: _Kind) -> bool:  # noqa: ANN401  any JSON value
+    """Tell whether a value is of a kind of :data:`_KINDS`."""
+    if isinstance(kind, list):
+        listed = isinstance(value, list) and len(value) <= _LONGEST_LIST
+        return listed and all(_fits(item, kind[0]) for item in value)
+    if isinstance(kind, tuple):
+        return isinstance(value, dict) and all(_fits(item, kind[0]) for item in value.values())
+    if isinstance(kind, dict):
+        named = isinstance(value, dict) and value.keys() == kind.keys()
+        return named and all(_fits(value[name], inner) for name, inner in kind.items())
+    if kind is int:
+        return type(value) is int and 0 <= value < 2**53
+    return type(value) in (int, float) if kind is float else isinstance(value, kind)
+
+
+def _as_json(value: Any) -> object:  # noqa: ANN401  what a profile is made of
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return dict(value) if isinstance(value, Mapping) else asdict(value)
 
 
 _LARGEST_FILE = 32 * 2**20
@@ -168,8 +121,6 @@ _FARTHEST = 1e4
 _TOKENS = 4  # hypotheses of a decoder, which the logit head's mixture tells apart
 CORRECTED_COUNTS = 2
 """An object that was corrected without a pick teaches as much as so many (docs/results.md)."""
-_MOST_SIZES, _MOST_KINDS, _LONGEST_KIND = 1000, 1000, 200
-"""A profile remembers far less; a file that says more is no profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,28 +209,12 @@ class PreferenceProfile:
 
     def to_json(self) -> str:
         """Write it as JSON of the present schema version; every number is kept exactly."""
-        mixture = {
-            "weights": self.mixture.weights.tolist(),
-            "means": self.mixture.means.tolist(),
-            "variances": self.mixture.variances.tolist(),
-        }
-        content = {
-            "schema": SCHEMA,
-            "version": VERSION,
-            "name": self.name,
-            "task": self.task,
-            "picks": self.picks,
-            "corrected": self.corrected,
-            "images": self.images,
-            "objects": self.objects,
-            "log_growth": self.log_growth,
-            "taught": dict(self.taught),
-            "sizes": [asdict(size) for size in self.sizes],
-            "kinds": list(self.kinds),
-            "model": asdict(self.model),
-            "mixture": mixture,
-        }
-        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        said = {name: getattr(self, name) for name in _KINDS}
+        content = {"schema": SCHEMA, "version": VERSION, **said}
+        return (
+            json.dumps(content, default=_as_json, indent=1, ensure_ascii=False, allow_nan=False)
+            + "\n"
+        )
 
     @classmethod
     def from_json(cls, text: str) -> PreferenceProfile:
@@ -288,19 +223,20 @@ class PreferenceProfile:
         ``ProfileError`` when it is no profile, damaged, or of a newer version.
         """
         content = read_content(text)
-        mixture, taught = (_value_in(content, name, "mapping") for name in ("mixture", "taught"))
-        check_names(mixture, {"weights", "means", "variances"}, "its mixture")
+        for name, kind in _KINDS.items():
+            if not _fits(content[name], kind):
+                raise ProfileError(f"its {name} is damaged.")
+        try:
+            mixture = {name: np.array(rows, float) for name, rows in content["mixture"].items()}
+        except ValueError as error:
+            raise ProfileError("its mixture has rows of several lengths.") from error
         return cls(
-            model=_read(ModelIdentity, _value_in(content, "model", "mapping"), "its model"),
-            mixture=MixtureParameters(
-                _numbers_in(mixture, "weights", 1),
-                _numbers_in(mixture, "means", 2),
-                _numbers_in(mixture, "variances", 2),
-            ),
-            taught=MappingProxyType({key: _value_in(taught, key, "int") for key in taught}),
-            sizes=_sizes_in(content),
-            kinds=_kinds_in(content),
-            **_plain_in(cls, content),
+            model=ModelIdentity(**content["model"]),
+            mixture=MixtureParameters(**mixture),
+            taught=MappingProxyType(content["taught"]),
+            sizes=tuple(AcceptedSize(**size) for size in content["sizes"]),
+            kinds=tuple(content["kinds"]),
+            **{name: content[name] for name, kind in _KINDS.items() if kind in (str, int, float)},
         )
 
     def save(self, path: str | Path, *, within: Path | None = None) -> None:

@@ -199,21 +199,21 @@ def _edited(*keys: str, value: object) -> str:
         (_edited("version", value=1), "has unknown 'corrected'"),
         (_edited("objects", value=KeyError), "lacks 'objects'"),
         (_edited("objects", value=True), "objects"),
-        (_edited("log_growth", value="0.1"), "log_growth is not a number"),
-        (_edited("log_growth", value=True), "log_growth is not a number"),
+        (_edited("log_growth", value="0.1"), "log_growth"),
+        (_edited("log_growth", value=True), "log_growth"),
         (_edited("log_growth", value=10**400), "too large"),
         (_edited("name", value="\ud800"), "not text"),
         (_edited("model", value=[]), "model"),
-        (_edited("model", "sha256", value=KeyError), "sha256"),
-        (_edited("model", "latent_dim", value="16"), "latent_dim"),
+        (_edited("model", "sha256", value=KeyError), "model"),
+        (_edited("model", "latent_dim", value="16"), "model"),
         (_edited("mixture", value=None), "mixture"),
         (_edited("mixture", "weights", value=[0.5] * 5), "sum to 1"),
         (_edited("mixture", "weights", value=[-1.0, 0.5, 0.5, 0.5, 0.5]), "negative"),
-        (_edited("mixture", "weights", value=[0.2] * 4 + ["0.2"]), "not numbers"),
-        (_edited("mixture", "weights", value=[0.2] * 4 + [True]), "not numbers"),
+        (_edited("mixture", "weights", value=[0.2] * 4 + ["0.2"]), "mixture is damaged"),
+        (_edited("mixture", "weights", value=[0.2] * 4 + [True]), "mixture is damaged"),
         (_edited("mixture", "weights", value=[0.25] * 4), "fit each other"),
-        (_edited("mixture", "weights", value=[[0.2]] * 5), "not numbers"),
-        (_edited("mixture", "means", value=[[1.0, 2.0], [3.0]]), "no shape"),
+        (_edited("mixture", "weights", value=[[0.2]] * 5), "mixture is damaged"),
+        (_edited("mixture", "means", value=[[1.0, 2.0], [3.0]]), "several lengths"),
         (_edited("mixture", "means", value=[]), "fit each other"),
         (_edited("mixture", "means", value=[[]] * 5), "fit each other"),
         (_edited("mixture", "means", value=[[10**400] * 3] * 5), "too large"),
@@ -318,7 +318,7 @@ def test_sizes_of_accepted_objects_are_kept_exactly() -> None:
 )
 def test_impossible_sizes_are_refused(sizes) -> None:
     content = {**json.loads(_profile().to_json()), "sizes": sizes}
-    with pytest.raises(ProfileError, match=r"size|its object"):
+    with pytest.raises(ProfileError, match="size"):
         PreferenceProfile.from_json(json.dumps(content))
 
 
