@@ -12,6 +12,7 @@ import os
 import shutil
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ from napari_spa.io.projects.paths import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from napari_spa.io.export.volumes import Colour, Progress, Row
     from napari_spa.io.projects.project import Project
@@ -144,6 +145,11 @@ class ExportRequest:
     values: tuple[str, ...] = ("objects",)
     replace: bool = False  # whether files that are there already may be replaced
 
+    @property
+    def by_class(self) -> bool:
+        """Whether pixels are to have the numbers of classes somewhere."""
+        return "classes" in self.values and not set(NUMBERED).isdisjoint(self.formats)
+
     def check(self) -> None:
         """Refuse what cannot be done."""
         unknown = sorted(set(self.formats) - FORMATS.keys())
@@ -237,20 +243,17 @@ def existing(request: ExportRequest, names: Sequence[str], *, single: bool) -> l
 
 def free_name(request: ExportRequest, name: str) -> str:
     """Return a name for a single image of which no file is there yet."""
-    number, free = 1, name
-    while existing(request, [free], single=True):
-        number += 1
-        free = f"{name}-{number}"
-    return free
+    return next(free for free in _numbered(name) if not existing(request, [free], single=True))
 
 
 def free_folder(request: ExportRequest, names: Sequence[str]) -> Path:
     """Return a folder beside the one of a project's export where nothing is there yet."""
-    number, free = 1, request
-    while existing(free, names, single=False):
-        number += 1
-        free = replace(request, folder=request.folder.with_name(f"{request.folder.name}-{number}"))
-    return free.folder
+    folders = map(request.folder.with_name, _numbered(request.folder.name))
+    return next(f for f in folders if not existing(replace(request, folder=f), names, single=False))
+
+
+def _numbered(name: str) -> Iterator[str]:
+    return chain([name], (f"{name}-{number}" for number in count(2)))
 
 
 def _check_outside(folder: Path, project: Project) -> None:
@@ -262,30 +265,43 @@ def _check_outside(folder: Path, project: Project) -> None:
         raise InputError(f"{folder} is among the images; choose a folder outside {source}.")
 
 
+@dataclass(frozen=True)
 class _Files:
     """Where files go: side by side for a single image, in a folder for each format for many."""
 
-    def __init__(self, request: ExportRequest, single: str | None) -> None:
-        self.request, self._single = request, single
+    request: ExportRequest
+    single: str | None
 
     def of(self, name: str, kind: str, value: str = "objects", *, folder: bool = False) -> Path:
         """Return the file, or folder of files, of an image in a format."""
-        known = FORMATS[kind]
+        known, below = FORMATS[kind], self.request.folder
         suffix = "" if folder else known.suffix
-        if self._single is not None:
+        if self.single is not None:
             word = "classes" if value == "classes" else known.word
-            return self._below(f"{name}-{word}{suffix}" if word else f"{name}{suffix}")
+            return below / (f"{name}-{word}{suffix}" if word else f"{name}{suffix}")
         place = kind if value == "objects" else "classes" if kind == "labels" else f"classes-{kind}"
-        return self._below(place, f"{name}{suffix}")
+        return below / place / f"{name}{suffix}"
 
-    def joint(self, word: str, suffix: str) -> Path:
+    def joint(self, file: str) -> Path:
         """Return the file that holds something of all images."""
-        before = "" if self._single is None else f"{self._single}-"
-        return self._below(f"{before}{word}{suffix}")
+        return self.request.folder / (file if self.single is None else f"{self.single}-{file}")
 
     def there(self, names: Sequence[str]) -> list[Path]:
         """Return which of the files are there already."""
-        return [path for path in self._all(names) if os.path.lexists(path)]
+        request, paths = self.request, []
+        for kind in request.formats:
+            if kind == "coco":
+                paths.append(self.joint("coco.json"))
+            elif kind == "tables":
+                paths += [self.joint("objects.csv"), self.joint("slices.csv")]
+            else:
+                values = request.values if kind in NUMBERED else ("objects",)
+                paths += [self.of(name, kind, value) for name in names for value in values]
+                if kind == "png":  # of stacks
+                    paths += [self.of(n, kind, v, folder=True) for n in names for v in values]
+        if request.by_class:
+            paths.append(self.joint("classes.json"))
+        return [path for path in paths if os.path.lexists(path)]
 
     def claim(self, names: Sequence[str]) -> None:
         """Refuse to go on where files are there that may not be replaced."""
@@ -295,29 +311,6 @@ class _Files:
             raise InputError(
                 f"{there[0]}{more} would be replaced; allow that, or choose another folder."
             )
-
-    def _below(self, *parts: str) -> Path:
-        return self.request.folder.joinpath(*parts)
-
-    def _all(self, names: Sequence[str]) -> list[Path]:
-        request, paths = self.request, []
-        values = request.values
-        for kind in request.formats:
-            if kind == "coco":
-                paths.append(self.joint("coco", ".json"))
-            elif kind == "tables":
-                paths += [self.joint(table, ".csv") for table in ("objects", "slices")]
-            elif kind in NUMBERED:
-                paths += [self.of(name, kind, value) for name in names for value in values]
-            else:
-                paths += [self.of(name, kind) for name in names]
-            if kind == "png":  # of stacks
-                paths += [
-                    self.of(name, kind, value, folder=True) for name in names for value in values
-                ]
-        if "classes" in values and set(request.formats) & set(NUMBERED):
-            paths.append(self.joint("classes", ".json"))
-        return paths
 
 
 class _Export:
@@ -334,42 +327,28 @@ class _Export:
 
     def take(self, image: Labelled, progress: Progress) -> None:
         """Export one image; what cannot be written in one form is written in the others."""
-        writers: dict[str, Callable[[Labelled], object]] = {
-            "masks": self._write_masks,
-            "coco": self._collect_coco,
-            "rois": lambda image: self._write(image, "rois", write_rois),
-            "geojson": lambda image: self._write(image, "geojson", write_geojson),
-            "stl": self._write_meshes,
-            "tables": self._collect_tables,
-            "logs": self._copy_log,
-        }
-        count, formats = len(self.report.problems), self._request.formats
+        before, formats = len(self.report.problems), self._request.formats
         for number, kind in enumerate(formats):
             watch = partial(_part_of, progress, number, len(formats), FORMATS[kind].title)
             watch(0.0, "")
-            watched = replace(image, watch=watch)
             try:
-                if kind in NUMBERED:
-                    self._write_numbers(watched, kind)
-                else:
-                    writers[kind](watched)
+                self._write(replace(image, watch=watch), kind)
             except (Cancelled, DataError):
                 raise
             except SpaError as error:
                 self.report.problems.append((image.name, str(error)))
-        self.report.images += len(self.report.problems) == count
+        self.report.images += len(self.report.problems) == before
 
     def finish(self) -> ExportReport:
         """Write what was collected over all images."""
         request, files = self._request, self._files
-        if "classes" in request.values and set(request.formats) & set(NUMBERED):
-            write_classes(self._note(files.joint("classes", ".json")), self._classes)
+        if request.by_class:
+            write_classes(self._note(files.joint("classes.json")), self._classes)
         if "coco" in request.formats:
-            write_text(
-                self._note(files.joint("coco", ".json")), json.dumps(self._coco.content()) + "\n"
-            )
+            content = json.dumps(self._coco.content()) + "\n"
+            write_text(self._note(files.joint("coco.json")), content)
         for table, (columns, rows) in self._tables.items():
-            write_table(self._note(files.joint(table, ".csv")), rows, columns=tuple(columns))
+            write_table(self._note(files.joint(f"{table}.csv")), rows, columns=tuple(columns))
         return self.report
 
     def _note(self, path: Path) -> Path:
@@ -378,53 +357,76 @@ class _Export:
         self.report.names.append(path.relative_to(self._request.folder).as_posix())
         return check_no_way_out(self._request.folder, path)
 
-    def _write(
-        self,
-        image: Labelled,
-        kind: str,
-        write: Callable[[Path, Labelled, Sequence[ObjectClass]], None],
-    ) -> None:
-        path = check_no_way_out(self._request.folder, self._files.of(image.name, kind))
-        write(path, image, self._classes)
-        self._note(path)
+    def _place(self, image: Labelled, kind: str, value: str = "objects") -> Path:
+        """Return an image's file in a format, where no link leads out of the folder."""
+        return check_no_way_out(self._request.folder, self._files.of(image.name, kind, value))
 
-    def _write_numbers(self, image: Labelled, kind: str) -> None:
-        for value in self._request.values:
-            labels = image.labels if value == "objects" else image.as_classes(self._classes)
-            path = self._files.of(image.name, kind, value)
-            check_no_way_out(self._request.folder, path)
-            if kind == "labels":
-                self._write_tiff(path, labels, image.watch)
-            elif kind == "png":
-                self._write_png(replace(image, labels=labels), value)
-                continue
-            elif kind == "nifti":
-                write_nifti(path, labels, image.source, image.watch)
-            else:
-                self._write_zarr(path, image, labels, value)
+    def _emptied(self, folder: Path, pattern: str) -> Path:
+        """Return a folder of files without what an earlier export left in it."""
+        check_no_way_out(self._request.folder, folder / pattern)
+        for path in folder.glob(pattern):
+            path.unlink()
+        return folder
+
+    def _write(self, image: Labelled, kind: str) -> None:
+        """Write an image in one form, or collect what a form holds of it."""
+        if kind in NUMBERED:
+            for value in self._request.values:
+                self._write_numbers(image, kind, value)
+        elif kind == "masks":
+            self._write_masks(image)
+        elif kind == "stl":
+            folder = self._emptied(self._files.of(image.name, kind), "object*.stl")
+            for path in write_meshes(folder, image):
+                self._note(path)
+        elif kind == "coco":
+            for index, plane in image.planes():
+                self._coco.add(image.file_name or image.name, index, plane, image.notes)
+        elif kind == "tables":
+            self._collect_tables(image)
+        elif kind == "logs":
+            if image.log is not None and os.path.exists(image.log):
+                self._copy(image.log, self._place(image, kind))
+        else:
+            path = self._place(image, kind)
+            write = write_rois if kind == "rois" else write_geojson
+            write(path, image, self._classes)
             self._note(path)
 
+    def _write_numbers(self, image: Labelled, kind: str, value: str) -> None:
+        labels = image.labels if value == "objects" else image.as_classes(self._classes)
+        path = self._place(image, kind, value)
+        if kind == "labels":
+            self._write_tiff(path, labels, image.watch)
+        elif kind == "png":
+            self._write_png(replace(image, labels=labels), value)
+        elif kind == "nifti":
+            write_nifti(path, labels, image.source, image.watch)
+            self._note(path)
+        else:
+            self._write_zarr(path, image, labels, value)
+            self._note(path)
+
+    def _copy(self, source: Path, path: Path) -> None:
+        with atomic_path(path) as temporary:
+            shutil.copyfile(source, temporary)
+        self._note(path)
+
     def _write_tiff(self, path: Path, labels: ImageFile, watch: Progress | None) -> None:
-        known = labels.path
-        if (
-            known.suffix == ".tif"
-            and known.is_file()
-            and not isinstance(labels.levels[0], np.ndarray)
-        ):
-            with atomic_path(path) as temporary:
-                shutil.copyfile(known, temporary)
+        known, stack = labels.path, labels.levels[0]
+        if known.suffix == ".tif" and known.is_file() and not isinstance(stack, np.ndarray):
+            self._copy(known, path)
             return
-        stack = labels.levels[0]
         whole = np.asarray(stack) if len(stack.shape) == 2 else stack
         write_labels(path, whole, labels.info, progress=watch)
+        self._note(path)
 
     def _write_png(self, image: Labelled, value: str) -> None:
         """Write an image as a picture, and a stack as a folder of them."""
         name, flat = image.name, len(image.labels.levels[0].shape) == 2
         place = self._files.of(name, "png", value, folder=not flat)
-        check_no_way_out(self._request.folder, place)
         if not flat:
-            _empty(check_no_way_out(self._request.folder, place / "plane"), "plane*.png")
+            self._emptied(place, "plane*.png")
         for index, plane in image.planes():
             most = int(plane.max(initial=0))
             if most > _PNG_MOST:
@@ -448,8 +450,7 @@ class _Export:
     def _write_masks(self, image: Labelled) -> None:
         """Write each object on each of its planes as 0 and 255."""
         info = ImageInfo("YX", image.labels.info.shape, image.labels.info.pixel_size)
-        folder = self._files.of(image.name, "masks")
-        _empty(check_no_way_out(self._request.folder, folder / "object"), "object*.tif")
+        folder = self._emptied(self._files.of(image.name, "masks"), "object*.tif")
         for index, plane in image.planes():
             where = "".join(f"-{number:04}" for number in index)
             for number in (n for n in np.unique(plane).tolist() if n):
@@ -459,16 +460,6 @@ class _Export:
                 write_labels(path, np.where(plane == number, 255, 0).astype(np.uint8), info)
                 self._note(path)
 
-    def _write_meshes(self, image: Labelled) -> None:
-        folder = self._files.of(image.name, "stl")
-        _empty(check_no_way_out(self._request.folder, folder / "object"), "object*.stl")
-        for path in write_meshes(folder, image):
-            self._note(path)
-
-    def _collect_coco(self, image: Labelled) -> None:
-        for index, plane in image.planes():
-            self._coco.add(image.file_name or image.name, index, plane, image.notes)
-
     def _collect_tables(self, image: Labelled) -> None:
         for table, (columns, rows) in image.tables(image.watch).items():
             known, before = self._tables.get(table, ([], []))
@@ -476,16 +467,3 @@ class _Export:
             merged = list(dict.fromkeys([*known, "image", *columns]))
             first = [c for c in ("image", "class", "name") if c in merged]
             self._tables[table] = ([*first, *(c for c in merged if c not in first)], before + named)
-
-    def _copy_log(self, image: Labelled) -> None:
-        if image.log is not None and os.path.exists(image.log):
-            path = check_no_way_out(self._request.folder, self._files.of(image.name, "logs"))
-            with atomic_path(path) as temporary:
-                shutil.copyfile(image.log, temporary)
-            self._note(path)
-
-
-def _empty(inside: Path, pattern: str) -> None:
-    """Take away what an earlier export left in a folder of files."""
-    for path in inside.parent.glob(pattern):
-        path.unlink()
