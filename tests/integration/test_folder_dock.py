@@ -275,7 +275,7 @@ def test_a_disk_that_refuses_loses_nothing(open_docks, folder, qtbot, monkeypatc
     out = controller.out
     before = sorted(path.name for path in out.iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr("tempfile.mkstemp", refuse)
+        patch.setattr("secrets.token_hex", refuse)
         patch.setattr(reader.FolderLog, "_append_line", refuse)
         accept(qtbot, dock, refine_dock)
         go(qtbot, dock, "cell2.png")

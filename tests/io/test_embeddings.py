@@ -414,7 +414,7 @@ def _fail(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("where", ["os.replace", "pathlib.Path.write_bytes", "tempfile.mkstemp"])
+@pytest.mark.parametrize("where", ["os.replace", "pathlib.Path.write_bytes", "secrets.token_hex"])
 def test_a_full_disk_leaves_the_memory_and_one_warning(
     tmp_path, where, monkeypatch, caplog
 ) -> None:

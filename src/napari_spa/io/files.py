@@ -16,16 +16,16 @@ import logging
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
-import threading
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_spa.errors import DataError, InputError, SpaError
+from napari_spa.errors import DataError, SpaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,7 +40,6 @@ class FolderGoneError(DataError):
 
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
-_UMASK_LOCK = threading.Lock()
 _TEMPORARY = re.compile(r"\.spa-.*-[a-z0-9_]{8}(\.[^.]*)?", re.DOTALL)
 _LEFTOVER_SECONDS = 86_400
 _STEM_BYTES = 32
@@ -54,16 +53,17 @@ def atomic_path(path: Path, *, sync: bool = True, within: Path | None = None) ->
     path = Path(path)
     with _writing(path):
         make_folder(path.parent, within)
-        handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
+        temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
+        kept = _mode(path)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o666 if kept is None else 0o600))
     try:
         with _writing(path, temporary):
             _sweep(temporary)
             yield temporary
             if sync:
                 _sync(temporary)
-            os.chmod(temporary, _mode(path))
+            if kept is not None:
+                os.chmod(temporary, kept)
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -96,14 +96,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def open_file(path: Path) -> BufferedReader:
+def open_file(path: Path, fault: type[SpaError] = DataError) -> BufferedReader:
     """Open an ordinary file to read its bytes; a device or a pipe may have no end."""
     # Not blocking: opening a pipe would wait for someone to write into it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise DataError(f"cannot read {path}: it is no file.")
+        raise fault(f"cannot read {path}: it is no file.")
     return os.fdopen(descriptor, "rb")
 
 
@@ -182,11 +182,8 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 def file_sha256(path: Path, fault: type[SpaError] = DataError) -> str:
     """Digest a file as it is now; ``fault`` is raised where it cannot be read."""
-    try:
-        with explained("read", path, fault), open_file(path) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except DataError as error:
-        raise fault(str(error)) from error
+    with explained("read", path, fault), open_file(path, fault) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_temporary(name: str) -> bool:
@@ -234,15 +231,13 @@ def _sweep(new: Path) -> None:
                 path.unlink()
 
 
-def _mode(path: Path) -> int:
-    """Return the mode of what is replaced, else that of any new file."""
+def _mode(path: Path) -> int | None:
+    """Return the mode of what is replaced; None where no file is."""
     try:
         there = os.lstat(path).st_mode
     except OSError:
-        there = 0
-    if stat.S_ISREG(there):
-        return there & 0o777
-    return 0o666 & ~_umask()
+        return None
+    return there & 0o777 if stat.S_ISREG(there) else None
 
 
 def _sync(path: Path) -> None:
@@ -263,45 +258,28 @@ def _replace_folder(new: Path, path: Path, before: Path) -> None:
         raise
 
 
-def _umask() -> int:
-    with _UMASK_LOCK:  # it can only be read by changing it
-        current = os.umask(0o077)
-        os.umask(current)
-    return current
-
-
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write rows as CSV, whole or not at all."""
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows([neutral(c) if isinstance(c, str) else c for c in row] for row in rows)
-
-
-def write_table(
-    path: Path | str, rows: Iterable[Mapping[str, object]], *, columns: Sequence[str] = ()
-) -> None:
     """Write rows as a CSV file, whole or not at all.
 
     UTF-8, commas, one header line, Unix line ends; the same rows give the same bytes.  A
-    float is written with the digits that bring the same float back; None and what a row
-    lacks are an empty cell.  Text that a spreadsheet would compute, as ``=HYPERLINK(...)``,
-    gets an apostrophe before it: see :func:`neutral`.
+    float is written with the digits that bring the same float back; None is an empty cell.
+    Text that a spreadsheet would compute, as ``=HYPERLINK(...)``, gets an apostrophe before
+    it: see :func:`neutral`.
     """
-    kept = [dict(row) for row in rows]
-    if len(set(columns)) != len(columns):
-        raise InputError(f"each column needs a name of its own, not {', '.join(columns)}.")
-    header = list(dict.fromkeys([*columns, *(name for row in kept for name in row)]))
     with (
-        atomic_path(Path(path)) as temporary,
+        atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
     ):
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([neutral(name) for name in header])
-        writer.writerows([_plain(row.get(name)) for name in header] for row in kept)
+        writer.writerows([_plain(cell) for cell in row] for row in (header, *rows))
+
+
+def write_table(
+    path: Path, rows: Sequence[Mapping[str, object]], *, columns: Sequence[str] = ()
+) -> None:
+    """Write rows by column: those named, then what others there are; see :func:`write_csv`."""
+    header = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    write_csv(path, header, ([row.get(name) for name in header] for row in rows))
 
 
 def neutral(text: str) -> str:
@@ -371,12 +349,10 @@ def read_json(path: Path, *, largest: int = LARGEST_FILE, unknown_as_null: bool 
     return parse_json(read_small(path, largest), unknown_as_null=unknown_as_null)
 
 
-def read_object(
-    path: Path, *, largest: int = LARGEST_FILE, unknown_as_null: bool = False
-) -> dict[str, Any]:
+def read_object(path: Path, *, largest: int = LARGEST_FILE) -> dict[str, Any]:
     """Read a file of a JSON object; it is empty where there is none that can be read."""
     try:
-        content = read_json(path, largest=largest, unknown_as_null=unknown_as_null)
+        content = read_json(path, largest=largest, unknown_as_null=True)
     except (OSError, DataError, JsonError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -324,7 +324,7 @@ def _number(name: str) -> tuple[int, str]:
 def _facts(folder: Path) -> Mapping[str, Any]:
     """Return the attributes of a Zarr group, without zarr; nothing where they are damaged."""
     for name in ("zarr.json", ".zattrs"):
-        content = read_object(folder / name, largest=_LARGEST_FACTS, unknown_as_null=True)
+        content = read_object(folder / name, largest=_LARGEST_FACTS)
         if content:
             facts = content if name == ".zattrs" else _dict(content.get("attributes"))
             return _dict(facts.get("ome", facts))

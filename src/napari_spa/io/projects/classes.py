@@ -162,7 +162,7 @@ def write_notes(path: Path, notes: Mapping[int, ObjectNote], *, within: Path | N
 
 def read_notes(path: Path) -> dict[int, ObjectNote]:
     """Read what was said of the objects of an image; what makes no sense was not said."""
-    content = read_object(path, unknown_as_null=True)
+    content = read_object(path)
     objects = content.get("objects") if content.get("kind") == _NOTES_KIND else None
     notes: dict[int, ObjectNote] = {}
     for number, said in objects.items() if isinstance(objects, dict) else ():
