@@ -75,13 +75,31 @@ def write_labels(
     """
     import tifffile
 
-    if len(np.shape(labels)) > 2:
-        _write_stack(Path(path), labels, info, highest, progress, within)
-        return
-    array = _as_labels(labels)
-    tags = _tags(array.shape, array.dtype, info)
+    flat, shape = len(labels.shape) == 2, tuple(int(n) for n in labels.shape)
+    axes = _label_axes(labels, "YX" if flat else info.axes)
+    if flat:  # read once
+        labels, highest = np.asarray(labels), None
+    report = progress or (lambda share, message: None)
+    scans = 2 if highest is None and labels.dtype.kind != "b" else 1
+    if highest is None:
+        highest = _highest(labels, lambda share: report(share / scans, "reading the labels"))
+    kept = label_dtype(highest)
+    begun = (scans - 1) / scans
+    planes = _planes(
+        labels, kept, lambda share: report(begun + share / scans, "writing the labels")
+    )
+    tags = _tags(shape, kept, info)
     with atomic_path(Path(path), within=within) as temporary:
-        tifffile.imwrite(temporary, array, metadata={"axes": "YX"}, **tags)
+        if flat:
+            tifffile.imwrite(temporary, next(planes), metadata={"axes": axes}, **tags)
+            return
+        facts = _ome(axes, shape, kept, info)
+        try:
+            tifffile.imwrite(
+                temporary, planes, shape=shape, dtype=kept, ome=True, metadata=facts, **tags
+            )
+        except tifffile.OmeXmlError as error:
+            raise InputError(f"axes {axes} cannot be written as OME-TIFF: {error}.") from error
 
 
 def write_picture(path: Path | str, pixels: NDArray[np.uint8]) -> None:
@@ -166,54 +184,6 @@ def needs_bigtiff(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     return number_of_values(shape) * dtype.itemsize > _CLASSIC_BYTES
 
 
-def _as_labels(labels: NDArray[np.generic] | PlaneStack) -> NDArray[np.generic]:
-    array = np.asarray(labels)
-    if array.ndim != 2 or array.dtype.kind not in "bui":
-        raise InputError(f"labels must be a 2D array of integers, not {array.shape} {array.dtype}.")
-    if array.dtype == bool:
-        return array.astype(np.uint8)
-    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    if low < 0 or high > LARGEST:
-        raise InputError(f"labels must be between 0 and 2**32 - 1, not {low} to {high}.")
-    return array.astype(label_dtype(high))
-
-
-def _write_stack(
-    path: Path,
-    labels: PlaneStack,
-    info: ImageInfo,
-    highest: int | None,
-    progress: Callable[[float, str], None] | None,
-    within: Path | None,
-) -> None:
-    import tifffile
-
-    axes = _label_axes(labels, info.axes)
-    report = progress or (lambda share, message: None)
-    scans = 2 if highest is None and labels.dtype.kind != "b" else 1
-    if highest is None:
-        highest = _highest(labels, lambda share: report(share / scans, "reading the labels"))
-    kept = label_dtype(highest)
-    shape = tuple(int(n) for n in labels.shape)
-    begun = (scans - 1) / scans
-    planes = _planes(
-        labels, kept, lambda share: report(begun + share / scans, "writing the labels")
-    )
-    with atomic_path(path, within=within) as temporary:
-        try:
-            tifffile.imwrite(
-                temporary,
-                planes,
-                shape=shape,
-                dtype=kept,
-                ome=True,
-                metadata=_ome(axes, shape, kept, info),
-                **_tags(shape, kept, info),
-            )
-        except tifffile.OmeXmlError as error:
-            raise InputError(f"axes {axes} cannot be written as OME-TIFF: {error}.") from error
-
-
 def _tags(shape: tuple[int, ...], dtype: np.dtype[Any], info: ImageInfo) -> dict[str, Any]:
     """Return how pixels are stored, and how large they are in the plain tags."""
     tags: dict[str, Any] = {
@@ -237,8 +207,6 @@ def _label_axes(labels: PlaneStack, axes: str) -> str:
         raise InputError(
             f"labels must be an array of integers with axes {axes}, not {shape} {dtype}."
         )
-    if len(set(named)) != len(named) or not named.isalpha():
-        raise InputError(f"axes {axes} must name each axis by one letter of its own.")
     if 0 in shape:
         raise InputError(f"labels must be at least one pixel, not {shape}.")
     return named
