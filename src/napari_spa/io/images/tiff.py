@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import struct
-import threading
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,6 @@ from napari_spa.io.images.layout import RawImage, both, length, several
 from napari_spa.io.images.lazy import PlaneArray, file_array, number_of_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
     from xml.etree.ElementTree import Element
 
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 SUFFIXES = {".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".qptiff", ".scn"}
-_CUT = "invalid page offset"
 _SMALL = 256 * 2**20
 """Compressed images of at most so many bytes are read whole; larger ones bit by bit."""
 
@@ -36,6 +32,7 @@ _PRINTED = (1, 72, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 60
 _LOSSY = {6, 7, 33007, 34892, 34712, 33003, 33004, 33005, 34933, 34934, 50001}  # JPEG's kin
 _COMPANIONS = ("thumbnail", "label", "macro", "overview")
 _WHITE_IS_ZERO, _PALETTE = 0, 3
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it says, we say
 
 
 def read_tiff(path: Path, *, as_labels: bool = False) -> RawImage:
@@ -44,7 +41,7 @@ def read_tiff(path: Path, *, as_labels: bool = False) -> RawImage:
 
     missing = [name for name in ome_parts(path) if not os.path.exists(path.parent / name)]
     options: dict[str, Any] = {"is_ome": False} if missing else {}
-    with _heard() as said, tifffile.TiffFile(path, **options) as tiff:
+    with tifffile.TiffFile(path, **options) as tiff:
         _check_pages(tiff)
         if not tiff.series:
             raise ValueError("it holds no image")
@@ -53,8 +50,6 @@ def read_tiff(path: Path, *, as_labels: bool = False) -> RawImage:
             for number, series in enumerate(tiff.series)
             if not _is_companion(series) or len(tiff.series) == 1
         ]
-        if any(_CUT in sentence for sentence in said):  # else fewer planes would be all
-            raise ValueError("it is cut short")
     raw = several(path, images)
     if not missing:
         return raw
@@ -66,12 +61,14 @@ def read_tiff(path: Path, *, as_labels: bool = False) -> RawImage:
 
 
 def _check_pages(tiff: TiffFile) -> None:
-    """Refuse pages that lead in a circle: tifffile may follow them without an end."""
+    """Refuse pages that lead in a circle, without an end, or out of the file, where it ends."""
     file, form = tiff.filehandle, tiff.tiff
     offset, seen = int(tiff.pages.first.offset), set[int]()
     while offset:
         if offset in seen:
             raise ValueError("its pages lead in a circle")
+        if offset >= file.size:  # tifffile would take those before for all
+            raise ValueError("it is cut short")
         seen.add(offset)
         try:
             file.seek(offset)
@@ -79,7 +76,7 @@ def _check_pages(tiff: TiffFile) -> None:
             file.seek(offset + form.tagnosize + tags * form.tagsize)
             (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
         except (struct.error, OSError, ValueError, OverflowError):
-            return  # it is cut short, which tifffile tells
+            return  # reading the page says what is wrong
 
 
 def ome_parts(path: Path) -> tuple[str, ...]:
@@ -95,12 +92,11 @@ def ome_parts(path: Path) -> tuple[str, ...]:
 def _ome_parts(path: Path, time: int, size: int) -> tuple[str, ...]:
     import tifffile
 
-    with _heard():
-        try:
-            with tifffile.TiffFile(path, _multifile=False) as tiff:
-                root = _ome_xml(tiff)
-        except Exception:  # noqa: BLE001  opening it says what is wrong
-            return ()
+    try:
+        with tifffile.TiffFile(path, _multifile=False) as tiff:
+            root = _ome_xml(tiff)
+    except Exception:  # noqa: BLE001  opening it says what is wrong
+        return ()
     if root is None:
         return ()
     names = dict.fromkeys(
@@ -161,31 +157,6 @@ def _check_segments(page: Any) -> None:  # noqa: ANN401  tifffile's page
     if number_of_values(page.chunked) > len(page.dataoffsets):
         raise ValueError("it is cut short, or damaged")
     check_size(number_of_values(page.chunks) * np.dtype(page.dtype).itemsize)
-
-
-@contextmanager
-def _heard() -> Iterator[list[str]]:
-    """Listen to tifffile, which reads what it can of a damaged file and logs the rest."""
-    logger, listener = logging.getLogger("tifffile"), _Listener()
-    logger.addHandler(listener)
-    try:
-        yield listener.said
-    finally:
-        logger.removeHandler(listener)
-
-
-class _Listener(logging.Handler):
-    """Keeps what is said in the thread that made it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-        self._thread = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
-        if record.thread == self._thread:
-            self.said.append(record.getMessage())
 
 
 def _zarr_store(path: Path, number: int, level: int) -> Any:  # noqa: ANN401  a zarr array
