@@ -20,6 +20,7 @@ from napari_spa.io.files import (
     explained,
     put_aside,
     read_json,
+    read_object,
     take_lock,
 )
 from napari_spa.io.images import list_images, natural_key
@@ -126,20 +127,6 @@ class BatchFinding:
         )
 
 
-def make_item(name: str, path: Path, known: Known, found: BatchFinding | None) -> ProjectItem:
-    """Join what a user decided with what a batch found; the user wins."""
-    found = found or BatchFinding()
-    status = known.status or found.status
-    uncertainty, objects = known.uncertainty, known.objects
-    if objects is None:  # no user counted them
-        uncertainty = found.uncertainty if uncertainty is None else uncertainty
-        objects = found.objects
-    problem = f"In the last batch: {found.problem}" if found.problem and not status else ""
-    return ProjectItem(
-        name, path, status or "to do", known.flagged, known.note, uncertainty, objects, problem
-    )
-
-
 def in_brief(sentence: str, path: Path) -> str:
     """Name files by their names alone, for those who know which folder is meant."""
     for folder in (path.parent, path.parent.resolve()):
@@ -218,7 +205,6 @@ class Project:
         self._changed: set[str] = set()
         self._rest: dict[str, Any] = {}
         self._items: dict[str, ProjectItem] = {}
-        self._paths: dict[str, Path] = {}
         self._findings: dict[str, BatchFinding] = {}
         self._guard = threading.RLock()
         self._held: BaseFileLock | None = None
@@ -233,13 +219,8 @@ class Project:
         with explained("write", out):
             out.mkdir(parents=True, exist_ok=True)
         with writing_alone(out):
-            if project_path(out).exists():
-                try:
-                    read_project(project_path(out))
-                except ProjectDamagedError:
-                    put_aside(project_path(out))
-                else:
-                    raise DataError(f"{out} holds a project already; open it.")
+            if project._on_disk():
+                raise DataError(f"{out} holds a project already; open it.")
             project._write({})
         return project
 
@@ -302,32 +283,23 @@ class Project:
             return self._items[name]
 
     def move_work(self, name: str, to: str | None = None) -> None:
-        """Give the work on an image to another one, or set it aside; no file is lost.
+        """Give the work on an image to the one that has its pixels now; no file is lost.
 
-        Parameters
-        ----------
-        name : str
-            The image.
-        to : str or None
-            The image that has its pixels now; None sets labels, log and notes aside, under
-            names that end in ``.bak``, so that the image is to do.
-
-        Raises
-        ------
-        DataError
-            When a file cannot be moved.
+        Without one it is set aside, under names that end in ``.bak``, so that the image is to do.
         """
         with self._guard:
             check_there(self.out)
             for place in (labels_path, notes_path, log_path):
                 path, there = place(self.out, name), None if to is None else place(self.out, to)
-                if path.exists() and there is None:
+                if not path.exists():
+                    continue
+                if there is None:
                     put_aside(path, "is of work that starts again")
-                elif path.exists() and there is not None:
-                    if there.exists():
-                        put_aside(there, "gave way to other work")
-                    with explained("write", there):
-                        os.replace(path, there)
+                    continue
+                if there.exists():
+                    put_aside(there, "gave way to other work")
+                with explained("write", there):
+                    os.replace(path, there)
             known = self._known.get(name, Known())
             # Without a status: what a batch makes of it then says how it stands.
             self._known[name] = Known(None, known.flagged, known.note) if to is None else Known()
@@ -343,7 +315,8 @@ class Project:
         """Write what is in memory only."""
         with self._guard:
             if self._changed or not project_path(self.out).exists():
-                self._save()
+                with writing_alone(self.out):
+                    self._write(self._on_disk())
 
     def refresh(self) -> None:
         """Look again at the images, the project's file and a batch's manifest.
@@ -377,8 +350,18 @@ class Project:
     # ------------------------------------------------------------------ inside
 
     def _made(self, name: str, path: Path) -> ProjectItem:
+        """Join what a user decided with what a batch found; the user wins."""
         known = self._known.get(name) or Known()
-        return make_item(name, path, known, self._findings.get(name))
+        found = self._findings.get(name) or BatchFinding()
+        status = known.status or found.status
+        uncertainty, objects = known.uncertainty, known.objects
+        if objects is None:  # no user counted them
+            uncertainty = found.uncertainty if uncertainty is None else uncertainty
+            objects = found.objects
+        problem = f"In the last batch: {found.problem}" if found.problem and not status else ""
+        return ProjectItem(
+            name, path, status or "to do", known.flagged, known.note, uncertainty, objects, problem
+        )
 
     def _list(self) -> None:
         """Make the items again from what is on disk and in memory."""
@@ -399,10 +382,7 @@ class Project:
             files = self._files_of(name)
             if files and (name in self._known or any(map(os.path.exists, files))):
                 gone = f"{name} is not in {self.source} any more."
-                known = self._known.get(name) or Known()
-                found = self._findings.get(name)
-                item = make_item(name, self.source / name, known, found)
-                items[name] = replace(item, problem=gone)
+                items[name] = replace(self._made(name, self.source / name), problem=gone)
         self._items = {name: items[name] for name in sorted(items, key=natural_key)}
 
     def _files_of(self, name: str) -> tuple[Path, ...]:
@@ -421,16 +401,15 @@ class Project:
         names = {"kind", "version", "source", "recursive", "images"}
         self._rest = {name: value for name, value in record.items() if name not in names}
 
-    def _save(self) -> None:
-        with writing_alone(self.out):
-            try:
-                there = read_project(project_path(self.out))
-            except ProjectDamagedError:
-                put_aside(project_path(self.out))
-                there = {}
-            except ProjectMissingError:
-                there = {}
-            self._write(there)
+    def _on_disk(self) -> dict[str, Any]:
+        """Return what the project's file holds; a damaged one is set aside."""
+        try:
+            return read_project(project_path(self.out))
+        except ProjectMissingError:
+            return {}
+        except ProjectDamagedError:
+            put_aside(project_path(self.out))
+            return {}
 
     def _write(self, there: dict[str, Any]) -> None:
         """Write the project over what is on disk; the caller keeps others out."""
@@ -469,17 +448,8 @@ def _source(out: Path, record: dict[str, Any]) -> Path:
 
 def _findings(path: Path) -> dict[str, BatchFinding]:
     """Read what a batch found; a manifest that cannot be read says nothing."""
-    try:
-        manifest = read_json(path, unknown_as_null=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (DataError, JsonError) as error:
-        _logger.warning("%s cannot be read: %s", path, error)
-        return {}
-    if not isinstance(manifest, dict) or _BATCH_KIND not in (
-        manifest.get("kind"),
-        manifest.get("schema"),
-    ):
+    manifest = read_object(path)
+    if _BATCH_KIND not in (manifest.get("kind"), manifest.get("schema")):
         return {}
     images = manifest.get("images")
     return {
