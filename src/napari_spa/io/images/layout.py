@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import InputError
-from napari_spa.io.images.lazy import LazyArray, PlaneArray, joined, number_of_values
+from napari_spa.io.images.lazy import LazyArray, in_planes, joined, number_of_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,7 +176,7 @@ def _with_ones(file: ImageFile, level: Any, shape: tuple[int, ...]) -> Any:  # n
         longer = tuple(i for i, n in zip(at, stack, strict=True) if n > 1)
         return np.asarray(level[(*longer, rows, columns)])
 
-    return PlaneArray(file.path, (*stack, *rest), level.dtype, read, colours=len(rest) > 2)
+    return in_planes(file.path, (*stack, *rest), level.dtype, read, colours=len(rest) > 2)
 
 
 def _order(shape: tuple[int, ...], axes: str) -> tuple[tuple[int, ...], str, int | None]:
@@ -214,7 +214,8 @@ def _view(path: Path, level: Any, order: tuple[int, ...], colour: int | None) ->
         kept = [i for i in range(level.ndim) if i not in left]
         return whole.transpose([kept.index(axis) for axis in wanted])
     if unchanged:
-        return level if isinstance(level, LazyArray) else LazyArray.of(path, level)
+        known = isinstance(level, LazyArray)
+        return level if known else LazyArray(path, level.shape, level.dtype, level.__getitem__)
     stack = order[:-2]
 
     def read(at: tuple[int, ...], rows: slice, columns: slice) -> NDArray[np.generic]:
@@ -227,7 +228,7 @@ def _view(path: Path, level: Any, order: tuple[int, ...], colour: int | None) ->
         return part.transpose([seen.index(axis) for axis in wanted if axis not in stack])
 
     shape = tuple(int(level.shape[axis]) for axis in wanted)
-    return PlaneArray(path, shape, np.dtype(level.dtype), read, colours=colour is not None)
+    return in_planes(path, shape, np.dtype(level.dtype), read, colours=colour is not None)
 
 
 def several(path: Path, images: list[RawImage], word: str = "images") -> RawImage:

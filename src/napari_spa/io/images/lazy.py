@@ -25,25 +25,20 @@ _KEPT_BYTES = 64 * 2**20
 _READ_WHOLE = 32 * 2**20
 """A file's pixels of at most so many bytes are read at once when it is opened."""
 
+Spans: TypeAlias = "tuple[slice, ...]"
+"""For each axis the part to read: with whole numbers that go forward to the last one in it."""
 ReadRegion: TypeAlias = "Callable[[tuple[int, ...], slice, slice], NDArray[np.generic]]"
 ReadPlane: TypeAlias = "Callable[[tuple[int, ...]], NDArray[np.generic]]"
-Spans: TypeAlias = "tuple[int | slice, ...]"
 
 
 class LazyArray:
     """What napari and this package ask of an array, read part by part."""
 
     def __init__(
-        self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], read: Callable[[Spans], Any]
+        self, path: Path, shape: Sequence[int], dtype: DTypeLike, read: Callable[[Spans], Any]
     ) -> None:
-        self.shape, self.dtype = shape, dtype
-        self._path, self._read_spans = path, read
-
-    @classmethod
-    def of(cls, path: Path, array: Any) -> LazyArray:  # noqa: ANN401  zarr, dask, ...
-        """Return an array of another library, guarded."""
-        shape = tuple(int(n) for n in array.shape)
-        return cls(path, shape, np.dtype(array.dtype), lambda spans: array[spans])
+        self.shape, self.dtype = tuple(int(n) for n in shape), np.dtype(dtype)
+        self._path, self._read = path, read
 
     @property
     def ndim(self) -> int:
@@ -71,54 +66,45 @@ class LazyArray:
 
     def __getitem__(self, index: Any) -> NDArray[np.generic]:  # noqa: ANN401  as NumPy's
         """Read a part, as NumPy would give it for whole numbers, slices and ``...``."""
-        spans = _spans(index, self.shape)
-        counts = (
-            1 if isinstance(span, int) else len(range(*span.indices(extent)))
-            for span, extent in zip(spans, self.shape, strict=True)
+        asked = _asked(index, self.shape)
+        spans = tuple(_forward(part) for part in asked)
+        # Of what was read, single numbers and backward steps are left to NumPy.
+        turned = tuple(
+            0 if isinstance(part, int) else slice(None, None, -1 if part.step < 0 else 1)
+            for part in asked
         )
         with reading(self._path):
-            check_size(number_of_values(tuple(counts)) * self.dtype.itemsize)
-            return np.asarray(self._read_spans(spans))
-
-
-class PlaneArray(LazyArray):
-    """An array of planes, each read for itself."""
-
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        read: ReadRegion,
-        *,
-        colours: bool = False,
-    ) -> None:
-        super().__init__(path, shape, dtype, self._part)
-        self._read = read
-        self._plane = 3 if colours else 2
-
-    def _part(self, spans: Spans) -> NDArray[np.generic]:
-        stack = self.ndim - self._plane
-        picks = [_positions(span, n) for span, n in zip(spans, self.shape[:stack], strict=False)]
-        rows, columns = (
-            _forward(span, n)
-            for span, n in zip(spans[stack : stack + 2], self.shape[stack:], strict=False)
-        )
-        counts = tuple(len(pick) for pick in picks)
-        extent = (_count(rows, self.shape[stack]), _count(columns, self.shape[stack + 1]))
-        planes = np.empty((*counts, *extent, *self.shape[stack + 2 :]), self.dtype)
-        if planes.size:
-            for at in np.ndindex(*counts):
-                position = tuple(pick[i] for pick, i in zip(picks, at, strict=True))
-                planes[at] = self._read(position, rows, columns)
-        # What was read is contiguous; single numbers and backward steps are left to NumPy.
-        rest = tuple(0 if isinstance(span, int) else _again(span) for span in spans[: stack + 2])
-        return planes[(*rest, *spans[stack + 2 :])]
+            check_size(number_of_values(_extents(spans)) * self.dtype.itemsize)
+            return np.asarray(self._read(spans)[turned])
 
 
 def number_of_values(shape: Sequence[int]) -> int:
     """Return how many values an array has; Python's own integers cannot run over."""
     return math.prod(int(extent) for extent in shape)
+
+
+def in_planes(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    read: ReadRegion,
+    *,
+    colours: bool = False,
+) -> LazyArray:
+    """Return an array of planes, each read for itself."""
+    stack = len(shape) - (3 if colours else 2)
+
+    def part(spans: Spans) -> NDArray[np.generic]:
+        places = [range(span.start, span.stop, span.step) for span in spans[:stack]]
+        rows, columns, *rest = spans[stack:]
+        planes = np.empty(_extents(spans), dtype)
+        if planes.size:
+            for at in np.ndindex(planes.shape[:stack]):
+                position = tuple(place[i] for place, i in zip(places, at, strict=True))
+                planes[at] = read(position, rows, columns)[(slice(None), slice(None), *rest)]
+        return planes
+
+    return LazyArray(path, shape, dtype, part)
 
 
 def plane_by_plane(
@@ -128,7 +114,7 @@ def plane_by_plane(
     read: ReadPlane,
     *,
     colours: bool = False,
-) -> PlaneArray:
+) -> LazyArray:
     """Return an array of planes that can only be read whole; the latest few are kept.
 
     ``read`` goes from a position along the stack's axes to (H, W) or (H, W, C).
@@ -150,7 +136,7 @@ def plane_by_plane(
                     kept.popitem(last=False)
         return plane[rows, columns]
 
-    return PlaneArray(path, shape, dtype, region, colours=colours)
+    return in_planes(path, shape, dtype, region, colours=colours)
 
 
 def file_array(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:  # noqa: ANN401
@@ -161,27 +147,22 @@ def file_array(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[
         raise ValueError("it is cut short")
 
     def read(spans: Spans, start: int, extent: tuple[int, ...]) -> NDArray[np.generic]:
-        if not extent:
-            return _block(path, start, (), dtype)
         span, inner = spans[0], extent[1:]
         step = number_of_values(inner) * dtype.itemsize
-        if isinstance(span, int):
-            return read(spans[1:], start + span * step, inner)
-        through = range(*span.indices(extent[0]))
-        whole = all(rest == slice(None) for rest in spans[1:])
-        if len(inner) > 1 and not whole:
-            parts = [read(spans[1:], start + i * step, inner) for i in through]
-            return np.stack(parts) if parts else np.empty((0, *inner), dtype)[spans]
-        rows = _forward(span, extent[0])
-        count = max(through) + 1 - rows.start if through else 0
-        block = _block(path, start + rows.start * step, (count, *inner), dtype)
-        return block[:: rows.step][(_again(span), *spans[1:])]
+        if len(inner) > 1 and _extents(spans[1:]) != inner:
+            parts = [
+                read(spans[1:], start + i * step, inner)
+                for i in range(span.start, span.stop, span.step)
+            ]
+            return np.stack(parts) if parts else np.empty(_extents(spans), dtype)
+        block = _block(path, start + span.start * step, (span.stop - span.start, *inner), dtype)
+        return block[(slice(None, None, span.step), *spans[1:])]
 
     def native_part(spans: Spans) -> NDArray[np.generic]:
         return read(spans, offset, shape).astype(native, copy=False)
 
     if total <= _READ_WHOLE:
-        return native_part(tuple(slice(None) for _ in shape))
+        return native_part(tuple(slice(0, n, 1) for n in shape))
     return LazyArray(path, shape, native, native_part)
 
 
@@ -189,17 +170,13 @@ def joined(arrays: Sequence[Any], path: Path) -> Any:  # noqa: ANN401  an array
     """Return arrays of one shape and type as one, a new axis first."""
     if all(isinstance(array, np.ndarray) for array in arrays):
         return np.stack(arrays)
+    one = arrays[0]
 
     def read(spans: Spans) -> NDArray[np.generic]:
-        first, rest = spans[0], spans[1:]
-        if isinstance(first, int):
-            return np.asarray(arrays[first][rest])
-        parts = [np.asarray(array[rest]) for array in arrays[first]]
-        return np.stack(parts) if parts else np.empty((0, *shape[1:]), one.dtype)[spans]
+        parts = [np.asarray(array[spans[1:]]) for array in arrays[spans[0]]]
+        return np.stack(parts) if parts else np.empty(_extents(spans), one.dtype)
 
-    one = arrays[0]
-    shape = (len(arrays), *(int(n) for n in one.shape))
-    return LazyArray(path, shape, np.dtype(one.dtype), read)
+    return LazyArray(path, (len(arrays), *one.shape), one.dtype, read)
 
 
 def _block(path: Path, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -214,8 +191,8 @@ def _block(path: Path, start: int, shape: tuple[int, ...], dtype: np.dtype[Any])
     return block
 
 
-def _spans(index: Any, shape: tuple[int, ...]) -> Spans:  # noqa: ANN401  as NumPy's
-    """Return an index as one whole number or slice for each axis."""
+def _asked(index: Any, shape: tuple[int, ...]) -> tuple[int | range, ...]:  # noqa: ANN401  as NumPy's
+    """Return what an index asks for along each axis: one, or a range of them."""
     given = index if isinstance(index, tuple) else (index,)
     if any(part is Ellipsis for part in given):
         at = next(i for i, part in enumerate(given) if part is Ellipsis)
@@ -224,40 +201,18 @@ def _spans(index: Any, shape: tuple[int, ...]) -> Spans:  # noqa: ANN401  as Num
     if len(given) > len(shape):
         raise IndexError(f"too many indices for an array of {len(shape)} axes")
     given = (*given, *[slice(None)] * (len(shape) - len(given)))
-    return tuple(
-        part if isinstance(part, slice) else _within(part, extent)
-        for part, extent in zip(given, shape, strict=True)
-    )
+    return tuple(range(extent)[part] for part, extent in zip(given, shape, strict=True))
 
 
-def _within(index: Any, extent: int) -> int:  # noqa: ANN401  whatever NumPy calls an index
-    number = int(index.__index__())
-    if not -extent <= number < extent:
-        raise IndexError(f"index {number} is out of bounds for an axis of {extent}")
-    return number % extent
+def _forward(part: int | range) -> slice:
+    """Return the same numbers as a slice with a positive step, which ends behind the last."""
+    if isinstance(part, int):
+        return slice(part, part + 1, 1)
+    if not part:
+        return slice(0, 0, 1)
+    first, last = sorted((part[0], part[-1]))
+    return slice(first, last + 1, abs(part.step))
 
 
-def _positions(span: int | slice, extent: int) -> list[int]:
-    """Return the positions a span goes through, ascending; see ``PlaneArray``."""
-    if isinstance(span, int):
-        return [span]
-    return sorted(range(*span.indices(extent)))
-
-
-def _forward(span: int | slice, extent: int) -> slice:
-    """Return the same rows or columns as a slice with a positive step."""
-    if isinstance(span, int):
-        return slice(span, span + 1, 1)
-    through = range(*span.indices(extent))
-    if through.step < 0:
-        through = through[::-1]
-    return slice(through.start, through.stop, through.step) if len(through) else slice(0, 0, 1)
-
-
-def _count(span: slice, extent: int) -> int:
-    return len(range(*span.indices(extent)))
-
-
-def _again(span: slice) -> slice:
-    """Return the slice that brings what was read forward into the order asked for."""
-    return slice(None, None, -1) if (span.step or 1) < 0 else slice(None)
+def _extents(spans: Spans) -> tuple[int, ...]:
+    return tuple(len(range(span.start, span.stop, span.step)) for span in spans)

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_spa.io.images.faults import check_size, needs_extra
 from napari_spa.io.images.layout import RawImage, both, length, several
-from napari_spa.io.images.lazy import PlaneArray, file_array, number_of_values
+from napari_spa.io.images.lazy import file_array, in_planes, number_of_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,7 +228,7 @@ def _mapped(path: Path, level: Any, table: NDArray[np.generic], count: int) -> A
         return np.asarray(table[stored % count])
 
     shape = (*(int(n) for n in level.shape), *table.shape[1:])
-    return PlaneArray(path, shape, table.dtype, read, colours=table.ndim > 1)
+    return in_planes(path, shape, table.dtype, read, colours=table.ndim > 1)
 
 
 def _lengths(
