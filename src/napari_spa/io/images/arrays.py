@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_spa.errors import InputError
 from napari_spa.io.files import read_object
-from napari_spa.io.images.faults import check_size, needs_extra
+from napari_spa.io.images.faults import check_size, import_extra
 from napari_spa.io.images.layout import RawImage, both, guess_axes, length, several
 from napari_spa.io.images.lazy import file_array, number_of_values
 
@@ -162,10 +162,7 @@ def _decode_deep(path: Path, picture: Image) -> NDArray[Any]:
         width, height, _, begin = _pnm_header(content[:512])
         values = np.frombuffer(content, ">u2", width * height * 3, begin)
         return values.reshape(height, width, 3).astype(np.uint16)
-    try:
-        import imagecodecs
-    except ImportError as error:
-        raise needs_extra(path, "imagecodecs") from error
+    imagecodecs = import_extra(path, "imagecodecs")
     decode = {"PNG": "png_decode", "JPEG2000": "jpeg2k_decode"}.get(str(picture.format))
     if decode is None:
         raise ValueError("its colours have more than 8 bits; save it as TIFF")
@@ -218,10 +215,7 @@ def _folders(place: Path) -> list[Path]:
 
 def read_zarr(path: Path) -> RawImage:
     """Open a Zarr folder; pixels are read as they are asked for."""
-    try:
-        import zarr
-    except ImportError as error:
-        raise needs_extra(path, "zarr") from error
+    zarr = import_extra(path, "zarr")
     fields = images_in(path)
     if fields != [path]:
         if len(fields) > 1:
@@ -232,7 +226,7 @@ def read_zarr(path: Path) -> RawImage:
             )
         path = fields[0]
     try:
-        opened: Any = zarr.open(_ordinary_files()(path, read_only=True), mode="r")
+        opened = zarr.open(_ordinary_files()(path, read_only=True), mode="r")
     except (OSError, LookupError, ValueError) as error:
         raise ValueError("it is a folder, and no Zarr array") from error
     if not isinstance(opened, zarr.Group):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import InputError
-from napari_spa.io.images.faults import needs_extra, reading
+from napari_spa.io.images.faults import import_extra, needs_extra, reading
 from napari_spa.io.images.layout import RawImage, both, length
 from napari_spa.io.images.lazy import plane_by_plane
 
@@ -35,7 +35,7 @@ _FRAME_TAGS = [
 ]
 _TAGS = [
     *("SeriesInstanceUID", "SOPInstanceUID", "NumberOfFrames", "Rows", "Columns"),
-    *("PhotometricInterpretation", "BitsStored", "PixelRepresentation", "SamplesPerPixel"),
+    *("BitsStored", "PixelRepresentation"),
     *("InstanceNumber", "GridFrameOffsetVector"),
     *_FRAME_TAGS,
 ]
@@ -56,11 +56,6 @@ class Instance:
         """The series it belongs to; a file of many frames is one of its own."""
         series = str(self.header.get("SeriesInstanceUID") or "")
         return f"{series} {self.path.name}" if len(self.frames) > 1 or not series else series
-
-    @property
-    def uid(self) -> str:
-        """What tells it from other instances; the same for a copy of the file."""
-        return str(self.header.get("SOPInstanceUID") or "") or str(self.path)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -113,20 +108,10 @@ class _Frame:
     @property
     def stored_range(self) -> tuple[int, int]:
         """The least and the highest value that can be stored."""
-        bits = min(max(int(self.number_of("BitsStored", 16)), 1), 32)
-        signed = self.number_of("PixelRepresentation", 0) == 1
+        bits = min(max(int(self.number("BitsStored", 16)), 1), 32)
+        signed = self.number("PixelRepresentation", 0) == 1
         low = -(2 ** (bits - 1)) if signed else 0
         return low, low + 2**bits - 1
-
-    def number_of(self, name: str, default: int) -> int:
-        """Return a whole number of the header."""
-        value = self.instance.header.get(name)
-        return default if value in (None, "") else int(value)
-
-    @property
-    def inverted(self) -> bool:
-        """Whether the least value is shown white."""
-        return str(self.instance.header.get("PhotometricInterpretation")).strip() == "MONOCHROME1"
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -142,11 +127,7 @@ def looks_like_dicom(path: Path) -> bool:
 
 def read_header(path: Path) -> Instance:
     """Read the header of a file."""
-    try:
-        import pydicom
-    except ImportError as error:
-        raise needs_extra(path, "pydicom") from error
-    del pydicom
+    import_extra(path, "pydicom")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about values that break the standard in small ways
         header = _dataset(path, specific_tags=[*_TAGS, *_GROUPS], stop_before_pixels=True)
@@ -183,7 +164,9 @@ def grouped(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
 
 def read_series(path: Path, files: Sequence[Path]) -> RawImage:
     """Open a series."""
-    instances = {i.uid: i for i in reversed([read_header(file) for file in files])}
+    headers = reversed([read_header(file) for file in files])
+    # A copy of a file has its identifier; the first of them counts.
+    instances = {str(i.header.get("SOPInstanceUID") or i.path): i for i in headers}
     if not instances:
         raise InputError(f"{path} holds no DICOM image.")
     sizes = sorted({instance.shape for instance in instances.values()})
@@ -301,11 +284,12 @@ def _decoded(path: Path, frame: _Frame, dtype: np.dtype[Any] | None) -> NDArray[
             if "install" in str(error) or "missing dependencies" in str(error):
                 raise needs_extra(path, "pylibjpeg") from error
             raise
-        if data.get("PhotometricInterpretation") == "PALETTE COLOR":
+        meaning = str(data.get("PhotometricInterpretation")).strip()
+        if meaning == "PALETTE COLOR":
             return apply_color_lut(plane, data)
     if plane.ndim > 2:
         return plane
-    if frame.inverted:
+    if meaning == "MONOCHROME1":  # the least value is white
         low, high = frame.stored_range
         plane = (low + high - plane.astype(np.int64)).astype(plane.dtype)
     if dtype is None:

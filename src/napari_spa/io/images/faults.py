@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from napari_spa.errors import InputError, SpaError, was_interrupted
 
@@ -79,6 +80,14 @@ def needs_extra(path: Path, package: str) -> InputError:
     """Return the sentence for a package that is not installed."""
     remedy = f"pip install 'napari-spa[{EXTRAS[package]}]'"
     return InputError(f"to read {path}, install {package}: {remedy}.")
+
+
+def import_extra(path: Path, package: str) -> Any:  # noqa: ANN401  a module
+    """Import a package that an extra brings, or say how to install it."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise needs_extra(path, package) from error
 
 
 def check_size(nbytes: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.errors import InputError
-from napari_spa.io.images.faults import check_size, needs_extra
+from napari_spa.io.images.faults import check_size, import_extra, needs_extra
 from napari_spa.io.images.layout import RawImage, both, length, several
 from napari_spa.io.images.lazy import number_of_values, plane_by_plane
 
@@ -32,10 +32,7 @@ _HEADER_BYTES = 2**16
 
 def read_nifti(path: Path) -> RawImage:
     """Open a NIfTI or Analyze file: plane by plane, or whole when it is compressed."""
-    try:
-        import nibabel
-    except ImportError as error:
-        raise needs_extra(path, "nibabel") from error
+    nibabel = import_extra(path, "nibabel")
     other = _PAIRS.get(path.suffix.lower())
     if other is not None and partner(path) is None:
         raise ValueError(f"the other file of the pair, {path.stem}{other}, is missing")
@@ -43,7 +40,7 @@ def read_nifti(path: Path) -> RawImage:
         warnings.simplefilter("ignore")
         try:
             # Not mapped: see io/images/lazy.py.
-            image: Any = nibabel.load(path, mmap=False)
+            image = nibabel.load(path, mmap=False)
         except nibabel.filebasedimages.ImageFileError as error:
             raise ValueError("it is no NIfTI file, or damaged") from error
         proxy, header = image.dataobj, image.header
@@ -60,11 +57,8 @@ def read_nifti(path: Path) -> RawImage:
 
 def read_itk(path: Path) -> RawImage:
     """Read a NRRD or MetaImage file whole."""
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise needs_extra(path, "SimpleITK") from error
-    reader: Any = SimpleITK.ImageFileReader()
+    itk = import_extra(path, "SimpleITK")
+    reader = itk.ImageFileReader()
     reader.SetFileName(str(path))
     data_files(path)  # before ITK opens what a header names
     try:
@@ -76,7 +70,7 @@ def read_itk(path: Path) -> RawImage:
         raise ValueError(_itk_reason(error)) from error
     if image.GetDimension() > 4:
         raise ValueError(f"it has {image.GetDimension()} axes")
-    array = np.asarray(SimpleITK.GetArrayFromImage(image))
+    array = np.asarray(itk.GetArrayFromImage(image))
     axes = "XYZT"[: image.GetDimension()][::-1]
     if array.ndim > len(axes):
         axes += "S" if array.shape[-1] in (3, 4) else "C"
