@@ -19,7 +19,7 @@ from weights_server import serving
 from napari_spa.errors import Cancelled, CheckpointError, DataError, InputError, ModelError
 from napari_spa.io.models import download as download_module
 from napari_spa.io.models import registry
-from napari_spa.io.models.download import download_model
+from napari_spa.io.models.download import StopEvent, download_model
 from napari_spa.io.models.load import load_model
 from napari_spa.io.models.registry import KNOWN, KnownModel, find_model, list_models
 
@@ -152,7 +152,7 @@ def test_a_cut_answer_of_unknown_length_is_seen(get, server) -> None:
 
 def test_a_cancelled_download_goes_on_the_next_time(get, server, folder) -> None:
     server.pause, server.piece = 0.02, 50_000
-    cancel = threading.Event()
+    cancel = StopEvent()
 
     def stop_half_way(share: float, words: str) -> None:
         if share > 0.4:
@@ -175,7 +175,7 @@ def find_model_or_none() -> Path | None:
 def test_cancel_is_heard_while_bytes_trickle(get, server) -> None:
     """A slow line: a few bytes at a time, far fewer than a buffer."""
     server.pause, server.piece = 0.05, 10
-    cancel = threading.Event()
+    cancel = StopEvent()
     threading.Timer(0.4, cancel.set).start()
     begun = time.monotonic()
     with pytest.raises(Cancelled):
@@ -185,7 +185,7 @@ def test_cancel_is_heard_while_bytes_trickle(get, server) -> None:
 
 def test_cancel_is_heard_between_tries(get, server) -> None:
     server.failures = 99
-    cancel = threading.Event()
+    cancel = StopEvent()
     threading.Timer(0.3, cancel.set).start()
     begun = time.monotonic()
     with pytest.raises(Cancelled):

@@ -156,8 +156,7 @@ def of_file(path: Path, image: Path | None) -> Labelled:
 def _spacing(info: ImageInfo) -> tuple[float, ...] | None:
     if info.pixel_size is None:
         return None
-    steps = {"Y": info.pixel_size[0], "X": info.pixel_size[1], "Z": info.plane_distance or 1.0}
-    return tuple(steps.get(axis, 1.0) for axis in info.axes)
+    return tuple(info.lengths.get(axis, 1.0) for axis in info.axes)
 
 
 def _pixels_of(path: Path, labels: Any) -> Any:  # noqa: ANN401  numpy, zarr or a lazy stack
@@ -228,7 +227,12 @@ def write_label_zarr(
         said: dict[str, Any] = {"version": _VERSION}
         if colour is not None and numbers:
             said["colors"] = [{"label-value": n, "rgba": list(colour(n))} for n in numbers]
-        group.attrs["image-label"] = said | _properties(numbers, notes)
+        known = [
+            {"label-value": n, "class": notes[n].class_name, "name": notes[n].name}
+            for n in numbers
+            if n in notes
+        ]
+        group.attrs["image-label"] = said | ({"properties": known} if known else {})
 
 
 def _pyramid(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -242,9 +246,7 @@ def _pyramid(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 def _facts(axes: str, info: ImageInfo, name: str, levels: int) -> dict[str, Any]:
     """Describe the axes, and how far pixels of each level are apart."""
-    lengths = dict(zip("YX", info.pixel_size or (), strict=False))
-    if info.plane_distance is not None:
-        lengths["Z"] = info.plane_distance
+    lengths = info.lengths
     described = []
     for axis in axes:
         fact = {"name": axis.lower(), "type": _KINDS.get(axis, "space")}
@@ -256,24 +258,8 @@ def _facts(axes: str, info: ImageInfo, name: str, levels: int) -> dict[str, Any]
         ]
         transforms = [{"type": "scale", "scale": steps}]
         datasets.append({"path": str(number), "coordinateTransformations": transforms})
-    multiscale = {
-        "version": _VERSION,
-        "name": name,
-        "axes": described,
-        "datasets": datasets,
-        "type": "nearest",
-    }
-    return {"multiscales": [multiscale]}
-
-
-def _properties(numbers: Sequence[int], notes: Mapping[int, ObjectNote]) -> dict[str, Any]:
-    """Return the class and name of each object, as the format keeps what is known of labels."""
-    said = [
-        {"label-value": n, "class": notes[n].class_name, "name": notes[n].name}
-        for n in numbers
-        if n in notes
-    ]
-    return {"properties": said} if said else {}
+    said = {"version": _VERSION, "name": name, "axes": described, "datasets": datasets}
+    return {"multiscales": [said | {"type": "nearest"}]}
 
 
 _NIFTI_AXES = "XYZTC"

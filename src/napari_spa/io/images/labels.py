@@ -251,12 +251,9 @@ def _ome(
 ) -> dict[str, object]:
     """OME's facts; nothing in them depends on the clock, the machine or a library's version."""
     sizes: dict[str, object] = {}
-    lengths = dict(zip("YX", info.pixel_size or (), strict=False))
-    if info.plane_distance is not None:
-        lengths["Z"] = info.plane_distance
-    for axis, length in lengths.items():
+    for axis, length in info.lengths.items():
         sizes |= {f"PhysicalSize{axis}": float(length), f"PhysicalSize{axis}Unit": "µm"}
-    name = f"{axes} {shape} {dtype} {sorted(lengths.items())}"
+    name = f"{axes} {shape} {dtype} {sorted(info.lengths.items())}"
     return {
         "axes": axes,
         "UUID": str(uuid5(_NAMESPACE, name)),

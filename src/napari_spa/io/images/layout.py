@@ -60,6 +60,12 @@ class ImageInfo:
     plane_distance: float | None = None
 
     @property
+    def lengths(self) -> dict[str, float]:
+        """Distance of neighbours along Y, X and Z in micrometres, as far as the file says it."""
+        lengths = dict(zip("YX", self.pixel_size or (), strict=False))
+        return lengths | ({} if self.plane_distance is None else {"Z": self.plane_distance})
+
+    @property
     def pixel_side(self) -> float | None:
         """Side of a square of a pixel's area in micrometres; None where the file does not say."""
         side = 0.0 if self.pixel_size is None else math.sqrt(abs(math.prod(self.pixel_size)))

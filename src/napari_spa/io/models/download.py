@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +75,7 @@ def download_model(
     name: str,
     *,
     progress: Progress | None = None,
-    cancel: threading.Event | None = None,
+    cancel: StopEvent | None = None,
     mirror: str | None = None,
     proxy: str | None = None,
     pause: float = 1.0,
@@ -98,7 +98,7 @@ def download_model(
         _address(known, mirror or os.environ.get(MIRROR)),
         proxy or os.environ.get(PROXY),
         told,
-        cancel or threading.Event(),
+        cancel or StopEvent(),
         pause,
     )
     with _alone(target):
@@ -173,7 +173,7 @@ class _Transfer:
     address: str
     proxy: str | None
     told: Progress
-    cancel: threading.Event
+    cancel: StopEvent
     pause: float
     pieced: bool = field(default=False, init=False)  # whether it came over several connections
     _said: tuple[str, int] = field(default=("", 0), init=False)  # words and per cent
@@ -207,7 +207,9 @@ class _Transfer:
                     tries = 1 if self._done() > before else tries + 1
                     if tries >= _TRIES:
                         raise DataError(self._sentence(fault)) from fault
-                self._again(before)
+                if self._done() == before:
+                    share = before / max(1, self.known.megabytes * _MEGABYTE)
+                    self.told(share, "no answer, trying again")
                 if self.cancel.wait(self.pause * 2 ** (tries - 1)):
                     raise Cancelled("the download was stopped; it goes on from there next time.")
 
@@ -224,17 +226,13 @@ class _Transfer:
                 session.get(
                     self.address, headers=headers, stream=True, timeout=(_CONNECT, _SILENCE)
                 ) as response,
-                self._ending(response),
+                self.cancel.ending(response),
             ):
                 self._receive(response, start)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise InputError(f"{self.address} is no address to download from.") from error
         except (requests.RequestException, HTTPError) as error:
             raise _BrokenOff(_reason(error)) from error
-
-    def _ending(self, response: requests.Response) -> AbstractContextManager[None]:
-        stop = self.cancel
-        return stop.ending(response) if isinstance(stop, StopEvent) else nullcontext()
 
     def _receive(self, response: requests.Response, start: int) -> None:
         if response.status_code == _NO_SUCH_RANGE and start:
@@ -279,10 +277,6 @@ class _Transfer:
             return self.part.stat().st_size
         except OSError:
             return 0
-
-    def _again(self, before: int) -> None:
-        if self._done() == before:
-            self.told(before / max(1, self.known.megabytes * _MEGABYTE), "no answer, trying again")
 
     def _tell(self, done: int, total: int | None) -> None:
         whole = total or self.known.megabytes * _MEGABYTE

@@ -158,8 +158,6 @@ def list_models() -> tuple[ModelEntry, ...]:
 
 def find_model(name_or_path: str | Path) -> ModelEntry:
     """Find the file behind a name or a path."""
-    if not isinstance(name_or_path, (str, Path)):
-        raise InputError(f"a model is a name or a path, not {type(name_or_path).__name__}.")
     text = os.fspath(name_or_path)
     entries = {entry.name: entry for entry in list_models()}
     if isinstance(name_or_path, str) and text in entries:
