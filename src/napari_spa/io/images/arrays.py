@@ -97,11 +97,11 @@ def read_picture(path: Path, *, as_labels: bool = False) -> RawImage:
             if deep:
                 return RawImage((_decode_deep(path, picture),), "YXS", lossy=lossy)
             pages = [_values(frame, as_labels) for frame in ImageSequence.Iterator(picture)]
-    kinds = {(page.shape, page.dtype) for page in pages}
-    if len(kinds) > 1:
-        pages = [_coloured(page) for page in pages]
-        if len({page.shape for page in pages}) > 1:
-            raise ValueError("its frames are of several sizes")
+            if len({(page.ndim, page.shape[2:]) for page in pages}) > 1:  # as a GIF has them
+                coloured = (frame.convert("RGB") for frame in ImageSequence.Iterator(picture))
+                pages = [_values(frame, as_labels) for frame in coloured]
+    if len({(page.shape, page.dtype) for page in pages}) > 1:
+        raise ValueError("its frames are of several sizes or kinds")
     array = np.stack(pages) if len(pages) > 1 else pages[0]
     axes = ("Q" if len(pages) > 1 else "") + ("YXS" if pages[0].ndim > 2 else "YX")
     return RawImage((array,), axes, lossy=lossy)
@@ -120,16 +120,6 @@ def _values(frame: Image, as_labels: bool) -> NDArray[Any]:
         frame = frame.convert("RGB")  # CMYK, YCbCr, LAB, RGBX and others
     array = np.asarray(frame)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _coloured(page: NDArray[Any]) -> NDArray[Any]:
-    """Bring frames of several kinds, as a GIF has them, to one: colours without opacity."""
-    if page.dtype != np.uint8:
-        raise ValueError("its frames are of several kinds")
-    if page.ndim == 2 or page.shape[-1] == 2:
-        grey = page if page.ndim == 2 else page[..., 0]
-        return np.stack([grey] * 3, axis=-1)
-    return page[..., :3]
 
 
 def _deep_colours(path: Path) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, field
+from collections import ChainMap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from napari_spa.io.images.layout import RawImage, both, length
 from napari_spa.io.images.lazy import plane_by_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -43,33 +44,13 @@ _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Instance:
-    """The header of a file, as far as it matters here."""
-
-    path: Path  # the file
-    header: Mapping[str, Any]  # what its tags say, by their names
-    # What is said of each of its planes; for a plain file one, empty.
-    frames: tuple[Mapping[str, Any], ...] = ({},)
-
-    @property
-    def series(self) -> str:
-        """The series it belongs to; a file of many frames is one of its own."""
-        series = str(self.header.get("SeriesInstanceUID") or "")
-        return f"{series} {self.path.name}" if len(self.frames) > 1 or not series else series
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns; zero for what is no image, such as a report."""
-        return int(self.header.get("Rows") or 0), int(self.header.get("Columns") or 0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Frame:
-    """A plane of a file."""
+    """A plane of a file, without its pixels."""
 
-    instance: Instance  # its file
+    path: Path  # its file
     index: int | None  # which of the file's frames; None where the file has but one
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    # What tags say of it, by their names: its own, those of all frames, those of the file.
+    facts: ChainMap[str, Any]
 
     def number(self, name: str, default: float) -> float:
         """Return the value of a tag as a number."""
@@ -78,7 +59,7 @@ class _Frame:
 
     def numbers(self, name: str, count: int) -> tuple[float, ...] | None:
         """Return the values of a tag as finite numbers; None unless there are so many."""
-        value = self.facts.get(name, self.instance.header.get(name))
+        value = self.facts.get(name)
         values = [value] if isinstance(value, str | int | float) else list(value or ())
         try:
             numbers = tuple(float(part) for part in values)
@@ -95,9 +76,10 @@ class _Frame:
         if position is None or sides is None:
             return None
         along = float(np.dot(np.cross(sides[:3], sides[3:]), position))
-        if self.index is None or "ImagePositionPatient" in self.facts:
+        own = any("ImagePositionPatient" in said for said in self.facts.maps[:2])
+        if self.index is None or own:
             return along
-        offsets = self.instance.header.get("GridFrameOffsetVector")  # doses
+        offsets = self.facts.get("GridFrameOffsetVector")  # doses
         return None if offsets is None else along + float(offsets[self.index])
 
     @property
@@ -125,8 +107,8 @@ def looks_like_dicom(path: Path) -> bool:
     return _starts_as_dicom(path)
 
 
-def read_header(path: Path) -> Instance:
-    """Read the header of a file."""
+def _read_frames(path: Path) -> list[_Frame]:
+    """Read what the header of a file says of each of its planes."""
     import_extra(path, "pydicom")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about values that break the standard in small ways
@@ -135,10 +117,18 @@ def read_header(path: Path) -> Instance:
         shared = _flat(next(iter(header.get(_GROUPS[0]) or ()), None))
         own = [_flat(group) for group in header.get(_GROUPS[1]) or ()]
         count = int(facts["NumberOfFrames"] or 1)
-    if count > 1 or own:
-        own = [*own, *[{}] * (count - len(own))][:count]
-        return Instance(path, facts, tuple({**shared, **frame} for frame in own))
-    return Instance(path, facts, (shared,))
+    if count > path.stat().st_size:
+        raise ValueError("it claims more frames than it has bytes")
+    own = [*own, *[{}] * (count - len(own))][:count]
+    return [
+        _Frame(path, number if count > 1 else None, ChainMap(frame, shared, facts))
+        for number, frame in enumerate(own)
+    ]
+
+
+def _shape(frame: _Frame) -> tuple[int, int]:
+    """Return rows and columns; zero for what is no image, such as a report."""
+    return int(frame.facts.get("Rows") or 0), int(frame.facts.get("Columns") or 0)
 
 
 def grouped(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
@@ -152,10 +142,12 @@ def grouped(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
     for path in paths:
         try:
             with reading(path):
-                instance = read_header(path)
-                if 0 in instance.shape:
+                first, *others = _read_frames(path)
+                if 0 in _shape(first):
                     continue
-                key = instance.series
+                key = str(first.facts.get("SeriesInstanceUID") or "")
+                if others or not key:  # a file of many frames is a series of its own
+                    key += f" {path.name}"
         except InputError:
             key = f"damaged {path.name}"
         groups.setdefault(key, []).append(path)
@@ -164,20 +156,18 @@ def grouped(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
 
 def read_series(path: Path, files: Sequence[Path]) -> RawImage:
     """Open a series."""
-    headers = reversed([read_header(file) for file in files])
-    # A copy of a file has its identifier; the first of them counts.
-    instances = {str(i.header.get("SOPInstanceUID") or i.path): i for i in headers}
+    instances: dict[str, list[_Frame]] = {}
+    for file in files:
+        found = _read_frames(file)
+        # A copy of a file has its identifier.
+        instances.setdefault(str(found[0].facts.get("SOPInstanceUID") or file), found)
     if not instances:
         raise InputError(f"{path} holds no DICOM image.")
-    sizes = sorted({instance.shape for instance in instances.values()})
+    sizes = sorted({_shape(first) for first, *_ in instances.values()})
     if len(sizes) > 1:
         listed = " and ".join(f"{rows} x {columns}" for rows, columns in sizes[:3])
         raise InputError(f"{path} holds images of several sizes ({listed}); sort them apart.")
-    frames = [
-        _Frame(instance, number if len(instance.frames) > 1 else None, facts)
-        for instance in reversed(instances.values())
-        for number, facts in enumerate(instance.frames)
-    ]
+    frames = [frame for found in instances.values() for frame in found]
     return _stack(path, *_sorted(path, frames))
 
 
@@ -197,7 +187,7 @@ def _stack(
         frame = order[time][place]
         plane = _decoded(path, frame, dtype)
         if plane.shape != first.shape:
-            raise InputError(f"{frame.instance.path} differs from the rest of its series.")
+            raise InputError(f"{frame.path} differs from the rest of its series.")
         return plane.astype(first.dtype, copy=False)
 
     array: Any = first
@@ -212,13 +202,9 @@ def _sorted(
     path: Path, frames: Sequence[_Frame]
 ) -> tuple[list[list[_Frame]], float | None, tuple[str, ...]]:
     """Return the frames by time and place, the distance of places, and notes."""
-
-    def number(frame: _Frame) -> tuple[float, str, int]:
-        instance = frame.instance
-        counted = frame.number("InstanceNumber", 0)
-        return counted, instance.path.name, frame.index or 0
-
-    counted = sorted(frames, key=number)
+    counted = sorted(
+        frames, key=lambda f: (f.number("InstanceNumber", 0), f.path.name, f.index or 0)
+    )
     placed = [(frame.place, frame) for frame in counted]
     if any(place is None for place, _ in placed):
         moving = frames[0].number("FrameTime", 0) > 0
@@ -277,7 +263,7 @@ def _decoded(path: Path, frame: _Frame, dtype: np.dtype[Any] | None) -> NDArray[
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            data = _dataset(frame.instance.path)
+            data = _dataset(frame.path)
             plane: NDArray[Any] = pixel_array(data, index=frame.index)
             plane = plane.astype(plane.dtype.newbyteorder("="), copy=False)
         except RuntimeError as error:  # pydicom names the decoders that it misses

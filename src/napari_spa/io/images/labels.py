@@ -47,31 +47,15 @@ def write_labels(
     progress: Callable[[float, str], None] | None = None,
     within: Path | None = None,
 ) -> None:
-    """Write a label image or stack as a zlib-compressed TIFF, whole or not at all.
+    """Write labels of shape (..., H, W) as a zlib-compressed TIFF, whole or not at all.
 
-    The same labels give the same bytes.  An image is a plain TIFF; a stack is an OME-TIFF
-    (BigTIFF where it may need more than 4 GB), read and written plane by plane.
-
-    Parameters
-    ----------
-    path : Path or str
-        File to write; its folder is made if needed.
-    labels : ndarray of shape (H, W), or array-like of shape (..., H, W)
-        bool (stored as 0 and 1) or non-negative integers; stored in the smallest of
-        uint8, uint16 and uint32 that holds them.  A stack may be a numpy, zarr or dask
-        array.
-    info : ImageInfo
-        Of the image; its pixel size is kept.  Of a stack also the axes, ``"ZYX"``,
-        ``"TYX"``, ``"TZCYX"``, ..., and the distance of its planes; channels may be
-        missing from the labels.
-    highest : int or None
-        The highest label of a stack, which decides how it is stored; by default the
-        planes are read once more to find it.
-    progress : callable or None
-        Called with the share of a stack that is done and a message; may raise
-        ``Cancelled``.
-    within : Path or None
-        A folder above the file that has to be there: it is never made again.
+    They are bool (stored as 0 and 1) or numbers from 0 to 2**32 - 1, stored in the smallest type
+    that holds them; the same labels give the same bytes.  An image is a plain TIFF; a stack, which
+    may be a zarr or dask array, is an OME-TIFF (BigTIFF where it may need more than 4 GB), read
+    and written plane by plane.  ``info`` brings the size of a pixel, and of a stack the axes and
+    the distance of planes; channels may be missing from the labels.  A stack's ``highest`` label
+    decides how it is stored; where it is not given, the planes are read once more to find it.
+    ``progress`` may raise ``Cancelled``; the folder ``within`` has to be there: it is never made.
     """
     import tifffile
 
