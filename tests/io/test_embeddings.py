@@ -24,7 +24,6 @@ from napari_spa.io.embeddings import (
     default_folder,
     embedding_key,
 )
-from napari_spa.io.files import atomic_path
 
 LOGGER = "napari_spa.io.embeddings"
 A, B, C, D = (digit * 40 for digit in "abcd")
@@ -469,33 +468,6 @@ def test_files_that_cannot_be_removed_end_the_search(tmp_path, three, monkeypatc
     assert _keys(folder) == "abcd"
     cache.put(D, _arrays())
     assert _keys(folder) == "bcd"
-
-
-# -- leftovers -----------------------------------------------------------
-
-
-def _leave_temporary(folder: Path, key: str, age: float) -> Path:
-    """Leave what a process killed in the middle of a write leaves."""
-    with atomic_path(_file(folder, key)) as temporary:
-        temporary.write_bytes(b"half")
-    _file(folder, key).rename(temporary)
-    os.utime(temporary, (time.time() - age,) * 2)
-    return temporary
-
-
-def test_old_leftovers_of_killed_processes_go_at_the_first_write(tmp_path) -> None:
-    old = _leave_temporary(tmp_path, A, 2 * 3600)
-    young = _leave_temporary(tmp_path, A, 60)
-    notes = tmp_path / A[:2] / ".notes.safetensors"
-    notes.write_bytes(b"")
-    os.utime(notes, (0, 0))
-    cache = EmbeddingCache(tmp_path)
-    assert cache.get(A) is None
-    assert old.exists()
-    cache.put(B, _arrays())
-    assert not old.exists()
-    assert young.exists()
-    assert notes.exists()
 
 
 # -- at the same time -------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from napari_spa.errors import DataError
-from napari_spa.io.files import atomic_folder, atomic_path, is_temporary
+from napari_spa.io.files import _TEMPORARY, atomic_folder, atomic_path
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_name_as_long_as_a_disk_takes_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / f"{'ä' * 125}a.tif"
     assert len(os.fsencode(path.name)) == 255
     with atomic_path(path) as temporary:
-        assert is_temporary(temporary.name)
+        assert _TEMPORARY.fullmatch(temporary.name)
         temporary.write_text("new")
     assert path.read_text() == "new"
 

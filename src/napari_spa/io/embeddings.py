@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from napari_spa.errors import DataError
-from napari_spa.io.files import atomic_path, is_temporary, parse_json
+from napari_spa.io.files import atomic_path, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,6 @@ _logger = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
 _ENTRY = re.compile(r"[0-9a-f]{8,128}\.safetensors")
-_LEFTOVER_AGE = 3600.0  # seconds; no write takes as long
 _LOOKS = 16  # the folder is looked at again after writing this part of the bound
 
 
@@ -185,15 +184,13 @@ class _Files:
                 yield from found
 
     def _evict(self, keep: str) -> None:
-        """Remove the longest unused entries, and what killed processes left half-written."""
+        """Remove the longest unused entries."""
         entries: list[tuple[int, int, str]] = []
         for entry in self._files():
             with contextlib.suppress(OSError):  # it vanishes under us
                 status = entry.stat(follow_symlinks=False)
                 if _ENTRY.fullmatch(entry.name):
                     entries.append((status.st_mtime_ns, status.st_size, entry.path))
-                elif time.time() - status.st_mtime > _LEFTOVER_AGE and is_temporary(entry.name):
-                    os.unlink(entry.path)
         excess = sum(size for _, size, _ in entries) - self._bound
         for _, size, path in sorted(entries):
             if excess <= 0:

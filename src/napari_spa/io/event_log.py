@@ -14,8 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_spa.errors import DataError
 from napari_spa.io.files import (
     JsonError,
@@ -179,7 +177,8 @@ class RecordLog:
 def line_of(record: Entry) -> bytes:
     """Return a record as a line of a log, without its end."""
     content = record() if callable(record) else record
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain)
+    # NumPy's numbers as Python's.
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=lambda v: v.item())
     # Half a character, as in a name that is not UTF-8, becomes the escape JSON has for it.
     return text.encode("utf-8", "backslashreplace")
 
@@ -187,13 +186,6 @@ def line_of(record: Entry) -> bytes:
 def _here_only(path: str, flags: int) -> int:
     """Open a file, but not what a link in its place leads to: a project may be a stranger's."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
-
-
-def _plain(value: Any) -> object:  # noqa: ANN401  whatever is no JSON value
-    """Return a NumPy number as Python's."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 def _holds(stream: FileIO, content: bytearray) -> bool:

@@ -186,11 +186,6 @@ def file_sha256(path: Path, fault: type[SpaError] = DataError) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def is_temporary(name: str) -> bool:
-    """Tell whether a file's name is one that this module gives to what is half-written."""
-    return _TEMPORARY.fullmatch(name) is not None
-
-
 @contextmanager
 def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Say in one sentence what cannot be written, or which other file the writer tripped over."""
@@ -221,7 +216,7 @@ def _sweep(new: Path) -> None:
         return
     _swept.add(folder)
     now = new.stat().st_mtime
-    for path in (folder / name for name in os.listdir(folder) if is_temporary(name)):
+    for path in (folder / name for name in os.listdir(folder) if _TEMPORARY.fullmatch(name)):
         with contextlib.suppress(OSError):  # another process takes it away as well
             if now - path.lstat().st_mtime < _LEFTOVER_SECONDS:
                 continue

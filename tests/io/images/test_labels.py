@@ -130,8 +130,10 @@ def test_the_same_stack_is_the_same_bytes_from_wherever_it_comes(tmp_path: Path)
 def test_bigtiff_when_pixels_may_outgrow_four_gigabytes(tmp_path, monkeypatch) -> None:
     from napari_spa.io.images import labels as label_stacks
 
-    assert not label_stacks.needs_bigtiff((60, 2048, 2048), np.dtype(np.uint16))
-    assert label_stacks.needs_bigtiff((512, 2048, 2048), np.dtype(np.uint16))
+    info = ImageInfo("ZYX", (2048, 2048))
+    for planes, large in ((60, False), (512, True)):
+        tags = label_stacks._tags((planes, 2048, 2048), np.dtype(np.uint16), info)
+        assert tags["bigtiff"] == large
     monkeypatch.setattr(label_stacks, "_CLASSIC_BYTES", 100)
     write_labels(tmp_path / "a.tif", _stack((4, 5, 6)), ImageInfo("ZYX", (5, 6)))
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:

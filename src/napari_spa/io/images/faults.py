@@ -92,17 +92,13 @@ def import_extra(path: Path, package: str) -> Any:  # noqa: ANN401  a module
 
 def check_size(nbytes: int) -> None:
     """Refuse to unpack more than the limit; called before anything is unpacked."""
-    limit = _limit_gb()
+    try:
+        limit = float(os.environ.get(LIMIT_VARIABLE, ""))
+    except ValueError:
+        limit = 0.0
+    limit = limit if limit > 0 else _DEFAULT_LIMIT_GB
     if nbytes > limit * 1e9:
         raise ValueError(
             f"its pixels take {nbytes / 1e9:.1f} GB and the limit is {limit:g} GB "
             f"(set {LIMIT_VARIABLE} to raise it)"
         )
-
-
-def _limit_gb() -> float:
-    try:
-        limit = float(os.environ.get(LIMIT_VARIABLE, ""))
-    except ValueError:
-        return _DEFAULT_LIMIT_GB
-    return limit if limit > 0 else _DEFAULT_LIMIT_GB

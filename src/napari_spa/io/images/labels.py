@@ -163,15 +163,10 @@ def label_dtype(highest: int) -> np.dtype[np.unsignedinteger[Any]]:
     return np.dtype(np.uint16 if highest <= 0xFFFF else np.uint32)
 
 
-def needs_bigtiff(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Tell whether pixels could outgrow a classic TIFF, should they not compress at all."""
-    return number_of_values(shape) * dtype.itemsize > _CLASSIC_BYTES
-
-
 def _tags(shape: tuple[int, ...], dtype: np.dtype[Any], info: ImageInfo) -> dict[str, Any]:
     """Return how pixels are stored, and how large they are in the plain tags."""
     tags: dict[str, Any] = {
-        "bigtiff": needs_bigtiff(shape, dtype),
+        "bigtiff": number_of_values(shape) * dtype.itemsize > _CLASSIC_BYTES,
         "compression": "zlib",
         "photometric": "minisblack",
     }

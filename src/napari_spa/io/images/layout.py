@@ -102,22 +102,15 @@ class RawImage:
     lossy: bool = False  # whether the format changes values, as JPEG does
 
 
-def micrometres(unit: object) -> float | None:
-    """Return the length of a unit in micrometres; None where it is no known length."""
-    name = re.sub(r"\\u([0-9a-f]{4})", lambda m: chr(int(m[1], 16)), str(unit or "").lower())
-    name = name.strip().replace("metre", "meter").removesuffix("s")
-    return _MICROMETRES.get(_SHORT.get(name, name))
-
-
 def length(value: object, unit: object) -> float | None:
     """Return a length in micrometres; None unless both say one, whatever they hold."""
-    factor = micrometres(unit)
+    name = re.sub(r"\\u([0-9a-f]{4})", lambda m: chr(int(m[1], 16)), str(unit or "").lower())
+    name = name.strip().replace("metre", "meter").removesuffix("s")
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+        number = float(value) * _MICROMETRES[_SHORT.get(name, name)]  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    usable = factor is not None and math.isfinite(number) and number > 0
-    return number * factor if usable and factor is not None else None
+    return number if math.isfinite(number) and number > 0 else None
 
 
 def both(height: float | None, width: float | None) -> tuple[float, float] | None:

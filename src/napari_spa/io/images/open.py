@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spa.errors import ImageWarning, InputError, printable
+from napari_spa.io.files import explained
 from napari_spa.io.images import arrays, dicom, tiff, volumes
 from napari_spa.io.images.arrays import NUMPY_SUFFIXES, PICTURE_SUFFIXES
 from napari_spa.io.images.faults import reading
@@ -60,11 +61,8 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[ImageEntry]:
     folder = Path(folder)
     if not os.path.isdir(folder):
         raise InputError(f"{folder} is no folder.")
-    try:
+    with explained("read", folder, InputError):
         os.scandir(folder).close()
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{folder} cannot be read: {reason}.") from error
     found = {
         path.relative_to(folder).as_posix(): path for path in _images(folder, recursive, set(), 0)
     }

@@ -30,7 +30,7 @@ _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 # Dots an inch that programs write without having measured anything, 1 among them.
 _PRINTED = (1, 72, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 720, 1200, 2400)
 _LOSSY = {6, 7, 33007, 34892, 34712, 33003, 33004, 33005, 34933, 34934, 50001}  # JPEG's kin
-_COMPANIONS = ("thumbnail", "label", "macro", "overview")
+_COMPANIONS = ("thumbnail", "label", "macro", "overview")  # series beside that of a slide
 _WHITE_IS_ZERO, _PALETTE = 0, 3
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it says, we say
 
@@ -48,7 +48,7 @@ def read_tiff(path: Path, *, as_labels: bool = False) -> RawImage:
         images = [
             _image(path, tiff, number, as_labels)
             for number, series in enumerate(tiff.series)
-            if not _is_companion(series) or len(tiff.series) == 1
+            if not str(series.name).lower().startswith(_COMPANIONS) or len(tiff.series) == 1
         ]
     raw = several(path, images)
     if not missing:
@@ -105,11 +105,6 @@ def _ome_parts(path: Path, time: int, size: int) -> tuple[str, ...]:
     # Parts lie beside one another; names that lead elsewhere are not followed.
     known = tuple(name for name in names if name and "/" not in name and "\\" not in name)
     return known if len(known) > 1 and path.name in known else ()
-
-
-def _is_companion(series: TiffPageSeries) -> bool:
-    """Tell whether a series is the thumbnail or the label of a slide."""
-    return str(series.name).lower().startswith(_COMPANIONS)
 
 
 def _image(path: Path, tiff: TiffFile, number: int, as_labels: bool) -> RawImage:

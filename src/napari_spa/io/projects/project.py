@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.files import (
     JsonError,
-    atomic_path,
     check_there,
     explained,
     put_aside,
     read_json,
     read_object,
     take_lock,
+    write_text,
 )
 from napari_spa.io.images import list_images, natural_key
 from napari_spa.io.projects.paths import (
@@ -427,8 +427,7 @@ class Project:
         }
         # Pure ASCII: names that are no Unicode text come back as they were.
         content = json.dumps(record, indent=1, allow_nan=False)
-        with atomic_path(project_path(self.out), within=self.out) as temporary:
-            temporary.write_text(content + "\n", encoding="ascii")
+        write_text(project_path(self.out), content + "\n", within=self.out)
         self._changed.clear()
 
 
