@@ -64,7 +64,7 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[ImageEntry]:
     with explained("read", folder, InputError):
         os.scandir(folder).close()
     found = {
-        path.relative_to(folder).as_posix(): path for path in _images(folder, recursive, set(), 0)
+        path.relative_to(folder).as_posix(): path for path in _images(folder, recursive, set())
     }
     return [ImageEntry(name, found[name]) for name in sorted(found, key=natural_key)]
 
@@ -107,67 +107,48 @@ def is_dicom(path: Path) -> bool:
 
 
 def _images(
-    folder: Path, recursive: bool, seen: set[tuple[int, int]], depth: int
+    folder: Path, recursive: bool, seen: set[tuple[int, int]], depth: int = 0
 ) -> Iterator[Path]:
-    """Find images below a folder; ``seen`` are the folders that were gone through."""
+    """Find images below a folder; in one inside it, if not ``recursive``, series of DICOM only.
+
+    ``seen`` are the folders that were gone through.
+    """
     try:
         status = folder.stat()
-        here = (status.st_dev, status.st_ino)
-        names = sorted(os.listdir(folder), key=natural_key)
+        names = [name for name in sorted(os.listdir(folder), key=natural_key) if not _ignored(name)]
     except OSError:
         return  # a folder inside that cannot be read holds nothing for us
+    here = (status.st_dev, status.st_ino)
     if here in seen or depth > _DEEPEST:
         return
     seen.add(here)
-    names = [name for name in names if not _ignored(name)]
-    ours = is_project(folder)
-    yield from _files(folder, names, ours)
-    for name in names:
-        inner = folder / name
-        if not os.path.isdir(inner) or (ours and name == "exports"):
-            continue
-        if arrays.is_zarr(inner):
-            yield from arrays.images_in(inner)
-        elif not is_project(inner):
-            yield from _folder(inner, recursive, seen, depth)
-
-
-def _folder(
-    folder: Path, recursive: bool, seen: set[tuple[int, int]], depth: int
-) -> Iterator[Path]:
-    """Find what a folder inside brings: a DICOM series, or what lies deeper."""
-    try:
-        names = sorted(os.listdir(folder), key=natural_key)
-    except OSError:
-        return
-    files = [folder / name for name in names if not _ignored(name)]
-    groups = dicom.grouped([path for path in files if is_dicom(path)])
-    if len(groups) == 1:
-        yield folder
-    elif groups and not recursive:
-        yield from (group[0] for group in groups)
-    if recursive:
-        for path in _images(folder, True, seen, depth + 1):
-            if len(groups) != 1 or path not in groups[0]:
-                yield path
-
-
-def _files(folder: Path, names: Sequence[str], ours: bool) -> Iterator[Path]:
-    """Find the images that are files of a folder."""
-    known = set(names)
+    known, ours, whole = set(names), is_project(folder), recursive or not depth
     series: list[Path] = []
     parts: set[str] = set()  # of images that were listed by their first part
     for name in names:
         path = folder / name
-        if os.path.isdir(path) or name in parts:
-            continue
-        if _is_named_as_image(name):
-            if not _is_output(name, known, ours) and not _is_second(path):
+        if os.path.isdir(path):
+            if whole and not (ours and name == "exports"):
+                yield from _inside(path, recursive, seen, depth)
+        elif _is_named_as_image(name):
+            second = path.suffix.lower() == ".img" and partner(path) is not None  # of a .hdr
+            if whole and name not in parts and not second and not _is_output(name, known, ours):
                 parts.update(_parts(path, known))
                 yield path
         elif is_dicom(path):
             series.append(path)
-    yield from (group[0] for group in dicom.grouped(series))
+    groups = dicom.grouped(series)
+    yield from [folder] if depth and len(groups) == 1 else [group[0] for group in groups]
+
+
+def _inside(
+    folder: Path, recursive: bool, seen: set[tuple[int, int]], depth: int
+) -> Iterator[Path]:
+    """Find images in a folder inside of another."""
+    if arrays.is_zarr(folder):
+        yield from arrays.images_in(folder)
+    elif not is_project(folder):
+        yield from _images(folder, recursive, seen, depth + 1)
 
 
 def _parts(path: Path, known: set[str]) -> tuple[str, ...]:
@@ -176,11 +157,6 @@ def _parts(path: Path, known: set[str]) -> tuple[str, ...]:
         return ()
     parts = tiff.ome_parts(path)
     return parts if set(parts) <= known else ()
-
-
-def _is_second(path: Path) -> bool:
-    """Tell whether a file is the ``.img`` of a ``.hdr``, which stands for both."""
-    return path.suffix.lower() == ".img" and partner(path) is not None
 
 
 def _is_named_as_image(name: str) -> bool:
