@@ -29,7 +29,7 @@ from napari_spa.io.export.volumes import (
     write_nifti,
 )
 from napari_spa.io.files import atomic_path, check_there, write_table, write_text
-from napari_spa.io.images import ImageFile, ImageInfo, write_labels, write_picture
+from napari_spa.io.images import ImageInfo, write_labels, write_picture
 from napari_spa.io.projects.classes import (
     FILE_NAME,
     ObjectClass,
@@ -372,7 +372,8 @@ class _Export:
         """Write an image in one form, or collect what a form holds of it."""
         if kind in NUMBERED:
             for value in self._request.values:
-                self._write_numbers(image, kind, value)
+                labels = image.labels if value == "objects" else image.as_classes(self._classes)
+                self._write_numbers(replace(image, labels=labels), kind, value)
         elif kind == "masks":
             self._write_masks(image)
         elif kind == "stl":
@@ -394,17 +395,16 @@ class _Export:
             self._note(path)
 
     def _write_numbers(self, image: Labelled, kind: str, value: str) -> None:
-        labels = image.labels if value == "objects" else image.as_classes(self._classes)
         path = self._place(image, kind, value)
-        if kind == "labels":
-            self._write_tiff(path, labels, image.watch)
-        elif kind == "png":
-            self._write_png(replace(image, labels=labels), value)
+        if kind == "png":
+            self._write_png(image, value)
+        elif kind == "labels":
+            self._write_tiff(path, image)
         elif kind == "nifti":
-            write_nifti(path, labels, image.source, image.watch)
+            write_nifti(path, image)
             self._note(path)
         else:
-            self._write_zarr(path, image, labels, value)
+            self._write_zarr(path, image, value)
             self._note(path)
 
     def _copy(self, source: Path, path: Path) -> None:
@@ -412,13 +412,13 @@ class _Export:
             shutil.copyfile(source, temporary)
         self._note(path)
 
-    def _write_tiff(self, path: Path, labels: ImageFile, watch: Progress | None) -> None:
-        known, stack = labels.path, labels.levels[0]
+    def _write_tiff(self, path: Path, image: Labelled) -> None:
+        known, stack = image.labels.path, image.labels.levels[0]
         if known.suffix == ".tif" and known.is_file() and not isinstance(stack, np.ndarray):
             self._copy(known, path)
             return
         whole = np.asarray(stack) if len(stack.shape) == 2 else stack
-        write_labels(path, whole, labels.info, progress=watch)
+        write_labels(path, whole, image.labels.info, progress=image.watch)
         self._note(path)
 
     def _write_png(self, image: Labelled, value: str) -> None:
@@ -438,14 +438,14 @@ class _Export:
             write_picture(path, plane.astype(np.uint8 if most <= 0xFF else np.uint16))
             self._note(path)
 
-    def _write_zarr(self, path: Path, image: Labelled, labels: ImageFile, value: str) -> None:
+    def _write_zarr(self, path: Path, image: Labelled, value: str) -> None:
         if value == "objects":
-            write_label_zarr(path, labels, self._colour, image.notes, image.watch)
+            write_label_zarr(path, image, self._colour)
             return
         values = class_values(self._classes)
         colours = {values[one.name]: (*one.rgb, 255) for one in self._classes}
         notes = {number: ObjectNote("", name) for name, number in values.items()}
-        write_label_zarr(path, labels, colours.__getitem__, notes, image.watch)
+        write_label_zarr(path, replace(image, notes=notes), colours.__getitem__)
 
     def _write_masks(self, image: Labelled) -> None:
         """Write each object on each of its planes as 0 and 255."""
@@ -461,7 +461,7 @@ class _Export:
                 self._note(path)
 
     def _collect_tables(self, image: Labelled) -> None:
-        for table, (columns, rows) in image.tables(image.watch).items():
+        for table, (columns, rows) in image.tables().items():
             known, before = self._tables.get(table, ([], []))
             named = [{"image": image.name, **row} for row in rows]
             merged = list(dict.fromkeys([*known, "image", *columns]))

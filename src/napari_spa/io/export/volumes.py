@@ -6,7 +6,6 @@ import gzip
 import os
 import warnings
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +50,12 @@ class Labelled:
 
     def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
         """Yield the index of each plane along the axes before rows and columns, and its labels."""
-        yield from _watched(self.labels, self.watch)
+        stack = self.labels.levels[0]
+        indices = list(np.ndindex(*stack.shape[:-2]))
+        for place, index in enumerate(indices):
+            if self.watch is not None:
+                self.watch(place / len(indices), "")
+            yield index, np.asarray(stack[index])
 
     def as_classes(self, classes: Sequence[ObjectClass]) -> ImageFile:
         """Return the number of each pixel's class; 0 for background and what is of no class."""
@@ -64,7 +68,7 @@ class Labelled:
             semantic[index] = of[where].reshape(plane.shape)
         return ImageFile(self.labels.path, (semantic,), self.labels.info)
 
-    def tables(self, progress: Progress | None = None) -> dict[str, tuple[list[str], list[Row]]]:
+    def tables(self) -> dict[str, tuple[list[str], list[Row]]]:
         """Measure the objects: columns and rows of ``objects``, and of ``slices`` for stacks."""
         from napari_spa.core.measures import measure_objects
 
@@ -76,7 +80,7 @@ class Labelled:
             spacing=self.spacing or _spacing(info),
             unit=self.unit if self.spacing is not None else unit,
             intensity=self.pixels,
-            progress=progress,
+            progress=self.watch,
         )
         said = ["class", "name"] if self.notes else []
         every = [column for column in measures.columns if column != "level"]
@@ -90,17 +94,6 @@ class Labelled:
         if len(info.axes) == 2:
             del tables["slices"]
         return tables
-
-
-def _watched(
-    labels: ImageFile, watch: Progress | None
-) -> Iterator[tuple[tuple[int, ...], NDArray[np.integer]]]:
-    stack = labels.levels[0]
-    indices = list(np.ndindex(*stack.shape[:-2]))
-    for place, index in enumerate(indices):
-        if watch is not None:
-            watch(place / len(indices), "")
-        yield index, np.asarray(stack[index])
 
 
 def of_item(project: Project, item: ProjectItem) -> Labelled:
@@ -175,13 +168,7 @@ _KINDS = {"T": "time", "C": "channel"}
 _CHUNK, _COARSEST = 512, 256
 
 
-def write_label_zarr(
-    path: Path,
-    labels: ImageFile,
-    colour: Colour | None = None,
-    notes: Mapping[int, ObjectNote] = MappingProxyType({}),
-    watch: Progress | None = None,
-) -> None:
+def write_label_zarr(path: Path, image: Labelled, colour: Colour | None) -> None:
     """Write labels as an OME-Zarr label image, whole or not at all.
 
     Each level has every second row and column of the finer one, so labels stay labels and
@@ -192,7 +179,8 @@ def write_label_zarr(
     import zarr
     from numcodecs import Blosc  # type: ignore[import-untyped]
 
-    info, shape = labels.info, tuple(int(n) for n in labels.levels[0].shape)
+    info, labels, notes = image.labels.info, image.labels.levels[0], image.notes
+    shape = tuple(int(n) for n in labels.shape)
     order = sorted(range(len(shape)), key=lambda axis: _ORDER.index(info.axes[axis]))
     shapes = _pyramid(tuple(shape[axis] for axis in order))
     used: set[int] = set()
@@ -203,22 +191,22 @@ def write_label_zarr(
                 str(number),
                 shape=extent,
                 chunks=(*[1] * (len(extent) - 2), *(min(n, _CHUNK) for n in extent[-2:])),
-                dtype=labels.levels[0].dtype,
+                dtype=labels.dtype,
                 compressors=Blosc(),  # LZ4, which every reader knows
                 chunk_key_encoding={"name": "v2", "separator": "/"},
                 fill_value=0,
             )
             for number, extent in enumerate(shapes)
         ]
-        for index, plane in _watched(labels, watch):
+        for index, plane in image.planes():
             used.update(np.unique(plane).tolist())
             there = tuple(index[axis] for axis in order[:-2])
             for number, level in enumerate(levels):
                 step = 2**number
                 thin = plane[::step, ::step]
                 for top in range(0, len(thin), _CHUNK):  # so that a large plane can be stopped
-                    if watch is not None and not index:
-                        watch(top / len(plane), "")
+                    if image.watch is not None and not index:
+                        image.watch(top / len(plane), "")
                     place: Any = (*there, slice(top, top + _CHUNK))
                     level[place] = thin[top : top + _CHUNK]
         axes = "".join(info.axes[axis] for axis in order)
@@ -273,9 +261,7 @@ _SIDE = 32_767  # what the first version of NIfTI can count
 _TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
 
 
-def write_nifti(
-    path: Path, labels: ImageFile, source: Path | None, watch: Progress | None = None
-) -> None:
+def write_nifti(path: Path, image: Labelled) -> None:
     """Write labels as NIfTI: voxel (x, y, z) is index (z, y, x) of the labels.
 
     The affine is that of the image's file where it has one (NIfTI, MGH, NRRD, MetaImage);
@@ -283,22 +269,22 @@ def write_nifti(
     """
     import nibabel
 
-    axes = labels.info.axes
+    labels, axes = image.labels, image.labels.info.axes
     stack = np.asarray(labels.levels[0])
     letters = _NIFTI_AXES[: 1 + max(_NIFTI_AXES.index(axis) for axis in axes)]
     array = stack.transpose([axes.index(axis) for axis in letters if axis in axes])
     array = array.reshape([stack.shape[axes.index(a)] if a in axes else 1 for a in letters])
     array = array.astype(label_dtype(int(array.max(initial=0))))
     kind: Any = nibabel.Nifti1Image if max(array.shape) <= _SIDE else nibabel.Nifti2Image
-    affine, header = _geometry(source)
+    affine, header = _geometry(image.source)
     known = affine is not None
-    image = kind(array, affine if known else _sized(labels), header if known else None)
-    image.header.set_data_dtype(array.dtype)
-    image.header.set_slope_inter(1, 0)
-    image.header.set_intent("label")
+    nifti = kind(array, affine if known else _sized(labels), header if known else None)
+    nifti.header.set_data_dtype(array.dtype)
+    nifti.header.set_slope_inter(1, 0)
+    nifti.header.set_intent("label")
     if header is None and (known or labels.info.pixel_size is not None):
-        image.header.set_xyzt_units("mm")
-    content = memoryview(image.to_bytes())
+        nifti.header.set_xyzt_units("mm")
+    content = memoryview(nifti.to_bytes())
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as stream,
@@ -306,8 +292,8 @@ def write_nifti(
         gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed,
     ):
         for done in range(0, len(content), _PIECE):
-            if watch is not None:
-                watch(done / len(content), "")
+            if image.watch is not None:
+                image.watch(done / len(content), "")
             packed.write(content[done : done + _PIECE])
 
 
