@@ -25,7 +25,7 @@ class Clusters:
     weights: tuple[float, ...]  # of each group its share of the samples
 
 
-def gram_coordinates(probabilities: FloatArray) -> NDArray[np.float64]:
+def gram_coordinates(probabilities: FloatArray) -> DoubleArray:
     """Coordinates of N maps ``(N, h, w)`` in the at most N - 1 dimensions in which they differ.
 
     Rows of ``U S`` of the centred Gram matrix, ``(N, N)``; distances, and so K-means labels, are
@@ -34,33 +34,20 @@ def gram_coordinates(probabilities: FloatArray) -> NDArray[np.float64]:
     flat = probabilities.reshape(len(probabilities), -1)
     flat = flat - flat.mean(axis=0)
     values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
-    coordinates: NDArray[np.float64] = vectors * np.sqrt(np.maximum(values, 0.0))
+    coordinates: DoubleArray = vectors * np.sqrt(np.maximum(values, 0.0))
     return coordinates
 
 
 def cluster_samples(
-    probabilities: FloatArray,
-    count: int,
-    *,
-    shares: NDArray[np.float64] | None = None,
-    seed: int = 0,
+    probabilities: FloatArray, count: int, *, shares: DoubleArray | None = None
 ) -> Clusters:
     """Group sampled maps by K-means and choose a representative of each group.
 
     Groups are ordered by the area of their representative, smallest first, so that a
     place on the screen keeps its meaning from round to round.  Fewer distinct masks than
     ``count`` give fewer groups; two groups never have the same representative mask.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, h, w)
-        float32 in [0, 1].
-    count : int
-        Number K of groups at most.
-    shares : ndarray of shape (N,) or None
-        float64, what each sample counts for, sum 1; all the same by default.
-    seed : int
-        Of K-means.
+    The maps are ``(N, h, w)`` in [0, 1]; ``shares``, (N,), what each counts for, sum 1, all the
+    same by default.
     """
     from sklearn.cluster import KMeans  # heavy to import
 
@@ -71,7 +58,7 @@ def cluster_samples(
     if shares is None:
         shares = np.full(len(probabilities), 1 / len(probabilities))
     weighted = None if np.ptp(shares) == 0 else shares * len(shares)
-    means = KMeans(count, n_init=3, random_state=seed).fit(coordinates, sample_weight=weighted)
+    means = KMeans(count, n_init=3, random_state=0).fit(coordinates, sample_weight=weighted)
     distance = ((coordinates[:, None] - means.cluster_centers_) ** 2).sum(axis=2)  # (N, K)
     chosen: list[int] = []
     kept: list[int] = []
@@ -96,23 +83,11 @@ TOP = 20  # the paper draws the representative point among this many pixels
 def representative_point(
     probabilities: FloatArray, mine: BoolArray, picked: FloatArray, rng: np.random.Generator
 ) -> tuple[int, int, int] | None:
-    """Choose a pixel that tells the picked group from the others.
+    """Choose a pixel, one of the 20 most telling, that tells the picked group from the others.
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, h, w)
-        float32 in [0, 1].
-    mine : ndarray of shape (N,)
-        bool, the samples of the picked group.
-    picked : ndarray of shape (h, w)
-        float32 in [0, 1], the mask that was picked.
-    rng : numpy Generator
-        Draws one of the 20 most telling pixels.
-
-    Returns
-    -------
-    (row, column, label) or None
-        On the grid, and the picked mask's own value there; None when there is only one group.
+    Of maps ``(N, h, w)`` in [0, 1], those that are ``mine``, (N,) bool, are the picked group, and
+    ``picked``, (h, w), is its mask.  Row and column on the grid, and the label that this mask has
+    there; None when there is only one group.
     """
     if mine.all() or not mine.any():
         return None

@@ -48,6 +48,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
+from napari_spa.core.candidates import dice_matrix
 from napari_spa.core.plane import PlaneReader, PlaneStack, StackGrid, plane_reader, stack_grid
 from napari_spa.errors import InputError
 
@@ -88,20 +89,9 @@ def disagreement(
 ) -> float:
     """Uncertainty of samples: one minus their mean Dice with the recommendation, in [0, 1].
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, h, w)
-        float32 in [0, 1].
-    recommended : ndarray of shape (h, w)
-        bool.
-    shares : ndarray of shape (N,) or None
-        float64, what each sample counts for, sum 1; all the same by default.
+    They are ``(N, h, w)`` in [0, 1]; ``shares``, (N,), what each counts for, sum 1.
     """
-    hard = (probabilities > 0.5).reshape(len(probabilities), -1)
-    truth = recommended.ravel()
-    both = 2.0 * (hard & truth).sum(axis=1)
-    total = hard.sum(axis=1) + truth.sum()
-    agreement = np.where(total > 0, both / np.maximum(total, 1), 1.0)
+    agreement = dice_matrix(probabilities > 0.5, recommended[None])[:, 0]
     return float(np.clip(1.0 - np.average(agreement, weights=shares), 0.0, 1.0))
 
 

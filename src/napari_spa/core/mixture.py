@@ -106,18 +106,9 @@ def update_mixture(
     The pick counts as one observation, spread over the samples of its cluster.  With the
     present parameters as a Normal-inverse-gamma and Dirichlet prior of the configured
     strength, the means walk to the user's component as picks accumulate (paper,
-    section 7), and one pick cannot collapse the spread.
-
-    Parameters
-    ----------
-    mixture : MixtureParameters
-        Before the pick; M components in D channels.
-    picked : ndarray of shape (n, D)
-        float64, latents of the picked cluster, n >= 1.
-    initial : MixtureParameters
-        Before any pick; its variances set the floor.
-    config : UpdateConfig
-        Strengths.
+    section 7), and one pick cannot collapse the spread.  ``picked``, (n, D), are latents of
+    the picked cluster, at least one; variances of the mixture before any pick, ``initial``, set
+    the floor.
     """
     gamma = responsibilities(mixture, picked) / len(picked)  # (n, M), sums to one
     mass = gamma.sum(axis=0)  # (M,)

@@ -113,21 +113,8 @@ def log_likelihood(
     """How likely each sample is at the prompts, as a logarithm.
 
     The product of its probabilities of the asked-for labels; of a box, of its share inside
-    and of its touching each side.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, h, w)
-        float32 in [0, 1].
-    places, labels : ndarray of shape (P, 2) and (P,)
-        float64 row and column on the grid, pixel centres whole; bool, True on the object.
-    box : Box or None
-        Edges, in pixels of the grid.
-
-    Returns
-    -------
-    ndarray of shape (N,)
-        float64, at most 0.
+    and of its touching each side.  From maps ``(N, h, w)`` in [0, 1], and places ``(P, 2)`` and a
+    box on their grid, pixel centres whole, to ``(N,)``, at most 0.
     """
     total = np.zeros(len(probabilities))
     if len(places):
@@ -175,25 +162,9 @@ def spread(
 
     At a contradicted prompt the map takes its label; with the geodesic distance from there
     (an edge of the image is far) the map keeps more and more of what it was, and at prompts
-    of the other label all of it.
-
-    Parameters
-    ----------
-    maps : ndarray of shape (K, h, w)
-        float32 in [0, 1].
-    thresholds : sequence of float
-        Of each map, what is above it is object.
-    places, labels : ndarray of shape (P, 2) and (P,)
-        float64 row and column on the grid; bool, True on the object.
-    guide : ndarray of shape (h, w, C)
-        float32, the image on the same grid.
-    reach : float
-        Deviation of the falloff, in pixels of the grid.
-
-    Returns
-    -------
-    ndarray of shape (K, h, w)
-        float32; the same maps where no prompt is contradicted.
+    of the other label all of it.  Maps are ``(K, h, w)`` in [0, 1], each object above its
+    threshold; places ``(P, 2)``, labels ``(P,)`` and ``guide``, the image, ``(h, w, C)``, are on
+    their grid; ``reach`` is the falloff's deviation, in its pixels.
     """
     h, w = maps.shape[1:]
     wrong = (values_at(maps, places) > np.asarray(thresholds)[:, None]) != labels  # (K, P)
@@ -251,22 +222,9 @@ def enforce(
 ) -> FloatArray:
     """Settle the pixels that still contradict what was said, each with a small surrounding.
 
-    Parameters
-    ----------
-    maps : ndarray of shape (K, H, W)
-        float32 in [0, 1], at the image's resolution; changed in place.
-    thresholds : sequence of float
-        Of each map.
-    evidence : Evidence
-        On the maps' grid; its places lie on it.
-    radius : float
-        Deviation of the surrounding, in pixels.
-
-    Returns
-    -------
-    ndarray of shape (K, H, W)
-        The same array: each place has its label; with a box nothing is outside of it, and
-        each side is touched unless the negative places forbid it.
+    Maps ``(K, H, W)`` at the image's resolution are changed in place: each place of the evidence,
+    which lie on their grid, has its label; with a box nothing is outside of it, and each side is
+    touched unless the negative places forbid it.  ``radius`` is the surrounding's deviation.
     """
     shape = (maps.shape[1], maps.shape[2])
     for one, threshold in zip(maps, thresholds, strict=True):
@@ -405,21 +363,9 @@ def without_specks(
 ) -> FloatArray:
     """Return a map without the crumbs beside its object and the pinholes in it.
 
-    What holds a place of its own label stays, however small.
-
-    Parameters
-    ----------
-    level : ndarray of shape (h, w)
-        float32.
-    threshold : float
-        What is above it is object.
-    places, labels : ndarray of shape (P, 2) and (P,)
-        Rows and columns on the map's grid that were said to be object (True) or not.
-
-    Returns
-    -------
-    ndarray of shape (h, w)
-        float32; just above the threshold where a hole was filled, just below where a part went.
+    What holds a place of its own label stays, however small: rows and columns ``(P, 2)`` on the
+    map's grid that were said to be object, or not.  It is just above the threshold where a hole
+    was filled, just below where a part went.
     """
     mask = level > threshold
     if mask.all() or not mask.any():

@@ -42,23 +42,8 @@ def difference_picture(
 ) -> NDArray[np.uint8]:
     """Draw what a mask would change into the image made grey, and its outline.
 
-    The outline leaves the differences free: a ring of one pixel would be under it.
-
-    Parameters
-    ----------
-    window : ndarray of shape (h, w, 3)
-        float32 in [0, 1], the image.
-    mask, recommended : ndarray of shape (h, w)
-        bool, the candidate and what it is compared with.
-    opacity : float
-        Of the two colours.
-    line : int
-        Width of the outline, in pixels.
-
-    Returns
-    -------
-    ndarray of shape (h, w, 3)
-        uint8.
+    The outline, so many pixels wide, leaves the differences free: a ring of one pixel would be
+    under it.  The window is (h, w, 3) in [0, 1].
     """
     picture = _grey(window)
     added, removed = mask & ~recommended, recommended & ~mask

@@ -88,18 +88,9 @@ def read_signs(
 ) -> dict[str, float]:
     """Read the signs that lie in the samples and their mean.
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, h, w)
-        float32, the samples over the view.
-    shares : ndarray of shape (N,)
-        float64, what each counts for, sum 1.
-    mean : ndarray of shape (h, w)
-        float32 in [0, 1].
-    threshold : float
-        The recommendation is where the mean is above it.
-    inner : ndarray of shape (4,)
-        bool, which sides of the view (top, bottom, left, right) lie inside the image.
+    The samples ``(N, h, w)`` count for their shares, (N,); the recommendation is where the mean
+    is above a threshold; ``inner`` says which sides of the view (top, bottom, left, right) lie
+    inside the image.
     """
     from scipy import ndimage
 

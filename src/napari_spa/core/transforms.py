@@ -46,19 +46,9 @@ class IntensityRange:
     def apply(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
         """Bring pixels of the image to three channels in [0, 1]; what lies beyond becomes 0 and 1.
 
-        Grey is repeated; two channels become red
-        and green; a fourth channel (alpha) and further ones are left out.  Pixels that are not
-        finite become 0, or 1 for +inf.
-
-        Parameters
-        ----------
-        pixels : ndarray of shape (h, w) or (h, w, C)
-            Any part of the image that the range was fitted to.
-
-        Returns
-        -------
-        ndarray of shape (h, w, 3)
-            float32 in [0, 1].
+        From any part of the image, (h, w) or (h, w, C), to (h, w, 3).  Grey is repeated; two
+        channels become red and green; a fourth channel (alpha) and further ones are left out.
+        Pixels that are not finite become 0, or 1 for +inf.
         """
         return np.clip(self.scale(pixels), 0.0, 1.0)
 
@@ -96,21 +86,8 @@ def fit_intensity(image: NDArray[np.generic]) -> IntensityRange:
     """Find the range in which an image's values lie.
 
     Bytes and booleans keep their scale; everything else is stretched between the 0.1st
-    and the 99.9th percentile of (a regular sample of) its finite values.
-
-    Parameters
-    ----------
-    image : ndarray of shape (H, W) or (H, W, C)
-        Any bool, integer or float type.
-
-    Returns
-    -------
-    IntensityRange
-
-    Raises
-    ------
-    InputError
-        When the image is empty, not 2D, not real or has no finite pixel.
+    and the 99.9th percentile of (a regular sample of) its finite values.  ``InputError`` when
+    the image, (H, W) or (H, W, C), is empty, not 2D, not real or has no finite pixel.
     """
     if image.ndim not in (2, 3) or image.size == 0:
         raise InputError(f"an image must be (H, W) or (H, W, C) and not empty, not {image.shape}.")

@@ -109,22 +109,9 @@ def log_area_ratio(first: Proposal, accepted: Proposal) -> float | None:
 def boundary_shift(first: Round, accepted: Proposal, config: SpaConfig) -> float | None:
     """Return how much further out than the first recommendation a user wanted the boundary.
 
-    Picks say which of four masks is nearest, the accepted mask says where the boundary is.
-
-    Parameters
-    ----------
-    first : Round
-        Round 1 of the object, as it was shown.
-    accepted : Proposal
-        What was accepted.
-    config : SpaConfig
-        Of the model: says what is averaged, and its threshold.
-
-    Returns
-    -------
-    float or None
-        The boundary offset, within :data:`MOST_SHIFT`, at which the recommendation of round 1 would
-        have been most like what was accepted; None where that was another object.
+    Picks say which of four masks is nearest, the accepted mask says where the boundary is: at the
+    offset, within :data:`MOST_SHIFT`, at which the recommendation of round 1 would have been most
+    like it.  None where it is another object.
     """
     shown = first.proposal
     parts = [LocalMask.crop(p.local_mask, p.region) for p in (shown, accepted)]

@@ -413,19 +413,10 @@ def expected_dice(signs: Mapping[str, float]) -> float:
     object is told by what changed, whatever the model: a logistic regression of the Dice, fitted
     by ``benchmarks/propagation_fit.py`` on stacks and movies.
 
-    Parameters
-    ----------
-    signs : mapping of str to float
-        ``value`` and ``fade``, see :func:`changes`; ``outside``, how much of the smaller one of
-        this mask and the one that it is compared with lies outside of the other, from 0 to 1, as a
-        root; ``regrown``, the natural logarithm of its area by the smallest since: what ends is
-        small before another object comes; ``depth``, how far from there it is, in widths of the
-        object.
-
-    Returns
-    -------
-    float
-        In [0, 1].
+    The signs are ``value`` and ``fade``, see :func:`changes`; ``outside``, how much of the smaller
+    one of this mask and the one that it is compared with lies outside of the other, as a root;
+    ``regrown``, the natural logarithm of its area by the smallest since: what ends is small before
+    another object comes; ``depth``, how far from there it is, in widths of the object.
     """
     return float(
         scipy.special.expit(

@@ -335,7 +335,7 @@ class Alternatives:
 def grouped(samples: Samples, config: EngineConfig) -> Alternatives:
     """Offer one member of each of K groups of the samples, as the paper does."""
     maps = samples.probabilities
-    groups = cluster_samples(maps, config.candidates, shares=samples.shares, seed=0)
+    groups = cluster_samples(maps, config.candidates, shares=samples.shares)
     options = tuple(Option(samples.view, maps[k], k) for k in groups.representatives)
     members = tuple(
         _nearest(maps, np.flatnonzero(groups.labels == group), maps[k], config.focus)

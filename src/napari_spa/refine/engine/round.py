@@ -209,20 +209,9 @@ def build_proposal(
 ) -> tuple[Proposal, list[int]]:
     """Bring the mean and the alternatives to full resolution and compare them.
 
-    Returned are the proposal, and which alternative each of its candidates is.
-
-    Parameters
-    ----------
-    samples, alternatives
-        The round's, and what was chosen to be offered.
-    asked : Asked
-        The round; all that is shown agrees with what was said.
-    config : SpaConfig
-        Says what is averaged, and its threshold.
-    shape : (int, int)
-        Rows and columns of the image.
-    guide : callable
-        Gives the image over a view on a grid of a size, (S, S, C) float32.
+    All that is shown agrees with what was said.  ``shape`` is the image's; ``guide`` gives it over
+    a view on a grid of a size, (S, S, C).  Returned are the proposal, and which alternative each
+    of its candidates is.
     """
     view, options, evidence = samples.view, alternatives.options, asked.said.evidence
     mean, threshold = samples.mean(config)
