@@ -79,33 +79,45 @@ class Region:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not len(rows):
             return cls(0, 0, 0, 0)
-        top, left = int(rows[0]), int(columns[0])
-        return cls(top, left, int(rows[-1]) - top + 1, int(columns[-1]) - left + 1)
+        return cls.between(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+    @classmethod
+    def between(cls, top: int, left: int, bottom: int, right: int) -> Region:
+        """Return what lies before the last row and column; nothing at the corner if empty."""
+        empty = bottom <= top or right <= left
+        return cls(0, 0, 0, 0) if empty else cls(top, left, bottom - top, right - left)
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """One past the last row and column."""
+        return self.row + self.height, self.column + self.width
 
     def with_all_of(self, other: Region) -> Region:
         """Return the smallest rectangle that holds both; an empty one takes no room."""
         if not (self.height and other.height):
             return self if self.height else other
         top, left = min(self.row, other.row), min(self.column, other.column)
-        bottom = max(self.row + self.height, other.row + other.height)
-        right = max(self.column + self.width, other.column + other.width)
-        return Region(top, left, bottom - top, right - left)
+        return Region.between(top, left, *map(max, self.ends, other.ends))
 
-    def meets(self, other: Region) -> bool:
-        """Tell whether it shares pixels with another."""
-        return (
-            max(self.row, other.row) < min(self.row + self.height, other.row + other.height)
-        ) and max(self.column, other.column) < min(
-            self.column + self.width, other.column + other.width
-        )
+    def common(self, other: Region) -> Region:
+        """Return the rectangle that it shares with another; an empty one if they do not meet."""
+        top, left = max(self.row, other.row), max(self.column, other.column)
+        return Region.between(top, left, *map(min, self.ends, other.ends))
+
+    def grown(self, by: int, shape: tuple[int, int]) -> Region:
+        """Return it with so many pixels around it, inside an image."""
+        around = Region(self.row - by, self.column - by, self.height + 2 * by, self.width + 2 * by)
+        return around.common(Region(0, 0, *shape))
 
     @property
     def slices(self) -> tuple[slice, slice]:
         """Row and column slices into the image."""
-        return (
-            slice(self.row, self.row + self.height),
-            slice(self.column, self.column + self.width),
-        )
+        return self.slices_in(Region(0, 0, 0, 0))
+
+    def slices_in(self, other: Region) -> tuple[slice, slice]:
+        """Row and column slices into an array of another region, which holds it."""
+        (bottom, right), (top, left) = self.ends, (other.row, other.column)
+        return slice(self.row - top, bottom - top), slice(self.column - left, right - left)
 
     def paste(self, local: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
         """Place an array of the region's shape into an image of zeros of the same dtype."""
@@ -138,16 +150,9 @@ class LocalMask:
     def within(self, region: Region) -> BoolArray:
         """Return the part of it in another rectangle, (region.height, region.width) bool."""
         out = np.zeros((region.height, region.width), dtype=bool)
-        mine = self.region
-        top, left = max(mine.row, region.row), max(mine.column, region.column)
-        bottom = min(mine.row + mine.height, region.row + region.height)
-        right = min(mine.column + mine.width, region.column + region.width)
-        if bottom > top and right > left:
-            out[
-                top - region.row : bottom - region.row, left - region.column : right - region.column
-            ] = self.pixels[
-                top - mine.row : bottom - mine.row, left - mine.column : right - mine.column
-            ]
+        both = self.region.common(region)
+        if both.height:
+            out[both.slices_in(region)] = self.pixels[both.slices_in(self.region)]
         return out
 
     def at(self, places: NDArray[np.int64]) -> BoolArray:

@@ -21,7 +21,6 @@ from napari_spa.refine.annotation.objects import (
     AnnotatedObject,
     Change,
     ChangeKind,
-    History,
     Part,
     Patch,
     joined,
@@ -105,7 +104,9 @@ class Annotation:
         self._surface = surface
         self._objects: Mapping[int, AnnotatedObject] = MappingProxyType({})
         self._next = first_number
-        self._history = History(CHANGES_KEPT)
+        # The latest acts, and those that were taken back: one change, or all of a group in a row.
+        self._done: list[list[Change]] = []
+        self._undone: list[list[Change]] = []
         self._edit: _Edit | None = None
 
     # ---------------------------------------------------------------- what it is now
@@ -136,12 +137,12 @@ class Annotation:
     @property
     def last_change(self) -> Change | None:
         """What :meth:`undo` takes back."""
-        return self._history.last
+        return self._done[-1][-1] if self._done else None
 
     @property
     def last_undone(self) -> Change | None:
         """What :meth:`redo` does again."""
-        return self._history.last_undone
+        return self._undone[-1][0] if self._undone else None
 
     def move_to(self, surface: Surface) -> None:
         """Go on with another surface that holds the same labels."""
@@ -354,14 +355,15 @@ class Annotation:
             self._objects = edit.objects  # painted and taken back
             return None
         change = Change("edit", number, (patch,), edit.objects, self._objects)
-        self._history.add(change)
+        self._add(change)
         return change
 
     def undo(self) -> Change:
         """Take the last act back; pixels that were painted over since stay as painted."""
-        if self._history.last is None:
+        if not self._done:
             raise InputError("there is nothing to undo.")
-        for change in self._history.back():
+        self._undone.append(self._done.pop())
+        for change in reversed(self._undone[-1]):
             for patch in reversed(change.patches):
                 self.apply(patch.reverse)
             self._objects = change.before
@@ -369,9 +371,10 @@ class Annotation:
 
     def redo(self) -> Change:
         """Do the act again that was taken back last."""
-        if self._history.last_undone is None:
+        if not self._undone:
             raise InputError("there is nothing to redo.")
-        for change in self._history.forward():
+        self._done.append(self._undone.pop())
+        for change in self._done[-1]:
             for patch in change.patches:
                 self.apply(patch)
             self._objects = change.after
@@ -417,5 +420,13 @@ class Annotation:
         for patch in patches:
             self.apply(patch)
         self._objects = after
-        self._history.add(change)
+        self._add(change)
         return change
+
+    def _add(self, change: Change) -> None:
+        """Remember a change; what was taken back before cannot be done again."""
+        if self._done and change.group is not None and change.group == self._done[-1][-1].group:
+            self._done[-1].append(change)
+        else:
+            self._done = [*self._done, [change]][-CHANGES_KEPT:]
+        self._undone.clear()

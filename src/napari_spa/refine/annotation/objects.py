@@ -13,7 +13,7 @@ import numpy as np
 from napari_spa.core.types import LocalMask, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -182,7 +182,9 @@ def recounted_near(
     No more is read than the objects there take up.
     """
     parts = {n: part for n, o in objects.items() if (part := o.on(plane)) is not None}
-    among = {n for n, part in parts.items() if part.region.meets(region)} | {*_counted(labels)}
+    among = {n for n, part in parts.items() if part.region.common(region).height} | {
+        *_counted(labels)
+    }
     box = reduce(Region.with_all_of, (parts[n].region for n in among if n in parts), region)
     around = read(plane, box)
     around[~np.isin(around, list(among))] = 0
@@ -286,60 +288,3 @@ class Change:
 def new_group() -> int:
     """Return what the changes of one group have in common; no earlier group has it."""
     return time.time_ns() // 1_000_000
-
-
-class History:
-    """The latest acts, and those that were taken back.
-
-    An act is one change, or all changes of a group that follow each other.
-    """
-
-    def __init__(self, kept: int) -> None:
-        self._kept = kept
-        self._done: list[Change] = []
-        self._undone: list[Change] = []
-
-    @property
-    def last(self) -> Change | None:
-        """The change that :meth:`back` begins with."""
-        return self._done[-1] if self._done else None
-
-    @property
-    def last_undone(self) -> Change | None:
-        """The change that :meth:`forward` begins with."""
-        return self._undone[-1] if self._undone else None
-
-    def add(self, change: Change) -> None:
-        """Take a change that was done; what was taken back before cannot be computed again."""
-        self._done = self._latest_acts([*self._done, change])
-        self._undone.clear()
-
-    def back(self) -> Iterator[Change]:
-        """Give the changes of the last act, of which there must be one, to be taken back."""
-        return _move_act(self._done, self._undone)
-
-    def forward(self) -> Iterator[Change]:
-        """Give the changes of the act taken back last, of which there must be one."""
-        return _move_act(self._undone, self._done)
-
-    def _latest_acts(self, changes: list[Change]) -> list[Change]:
-        """Return the changes of the latest acts, whole groups only."""
-        acts, start = 0, len(changes)
-        while start:
-            group = changes[start - 1].group
-            if start == len(changes) or group is None or group != changes[start].group:
-                acts += 1
-            if acts > self._kept:
-                break
-            start -= 1
-        return changes[start:]
-
-
-def _move_act(source: list[Change], target: list[Change]) -> Iterator[Change]:
-    """Give the changes of the act at the end of a list; each goes to the other list after."""
-    while True:
-        change = source.pop()
-        yield change
-        target.append(change)
-        if not source or change.group is None or source[-1].group != change.group:
-            return

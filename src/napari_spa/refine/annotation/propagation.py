@@ -48,7 +48,7 @@ class Appearance:
     def of(cls, sampler: ImageSampler, mask: LocalMask) -> Appearance:
         """Look at an object, not empty, and at a ring around it."""
         reach = int(max(3, round(0.35 * np.sqrt(mask.area))))
-        region = _around(mask.region, reach, sampler.shape)
+        region = mask.region.grown(reach, sampler.shape)
         grey = _grey(sampler, region)
         pixels = mask.within(region)
         away = scipy.ndimage.distance_transform_edt(~pixels)
@@ -83,7 +83,7 @@ class Patch:
     def of(cls, sampler: ImageSampler, mask: LocalMask) -> Patch:
         """Cut out an object, not empty."""
         side = np.sqrt(mask.area)
-        region = _around(mask.region, int(max(2, round(0.15 * side))), sampler.shape)
+        region = mask.region.grown(int(max(2, round(0.15 * side))), sampler.shape)
         step = max(1, -(-max(region.height, region.width) // _FINEST))
         furthest = max(4, round(_REACH * side / step))
         return cls(_grey(sampler, region)[::step, ::step], region, step, furthest)
@@ -101,11 +101,9 @@ class Patch:
         # As if the image went on: its edge pixels are repeated outside of it.
         rows = np.clip(np.arange(top, top + height), 0, shape[0] - 1)
         columns = np.clip(np.arange(left, left + width), 0, shape[1] - 1)
-        first, last = (rows[0], columns[0]), (rows[-1], columns[-1])
-        seen = Region(
-            int(first[0]), int(first[1]), int(last[0] - first[0]) + 1, int(last[1] - first[1]) + 1
-        )
-        there = _grey(sampler, seen)[np.ix_(rows - first[0], columns - first[1])]
+        top, left = int(rows[0]), int(columns[0])
+        seen = Region.between(top, left, int(rows[-1]) + 1, int(columns[-1]) + 1)
+        there = _grey(sampler, seen)[np.ix_(rows - top, columns - left)]
         there = there[:: self.step, :: self.step]
         if min(self.grey.std(), there.std()) < _FLAT:
             return 0, 0  # nothing to tell a place by
@@ -122,27 +120,16 @@ class Patch:
 def moved(mask: LocalMask, down: int, right: int, shape: tuple[int, int]) -> LocalMask:
     """Move a mask, cut at the image's edge; it stays where nothing of it would be left."""
     box = mask.region
-    top, left = box.row + down, box.column + right
-    kept = mask.pixels[
-        max(0, -top) : max(0, shape[0] - top), max(0, -left) : max(0, shape[1] - left)
-    ]
-    if not kept.any():
-        return mask
-    return LocalMask.crop(kept, Region(max(0, top), max(0, left), *kept.shape))
+    there = Region(box.row + down, box.column + right, box.height, box.width)
+    left = there.common(Region(0, 0, *shape))
+    kept = LocalMask.crop(LocalMask(there, mask.pixels).within(left), left)
+    return kept if kept.area else mask
 
 
 def _grey(sampler: ImageSampler, region: Region) -> FloatArray:
     """Read a region as the model sees it, in one channel, a little smoothed."""
     grey = sampler.intensity.apply(sampler.image_plane.read(*region.slices)).mean(axis=2)
     return scipy.ndimage.gaussian_filter(grey, 1)
-
-
-def _around(region: Region, by: int, shape: tuple[int, int]) -> Region:
-    """Return a region with so many pixels around it, inside an image."""
-    top, left = max(0, region.row - by), max(0, region.column - by)
-    bottom = min(shape[0], region.row + region.height + by)
-    right = min(shape[1], region.column + region.width + by)
-    return Region(top, left, bottom - top, right - left)
 
 
 Reason = Literal["edge", "empty", "uncertain", "moved", "limit", "yours"]

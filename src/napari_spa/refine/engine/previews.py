@@ -97,12 +97,8 @@ def _around(boxes: Sequence[Region]) -> FieldOfView:
 
 
 def _holds(view: FieldOfView, box: Region) -> bool:
-    return (
-        view.row <= box.row
-        and view.column <= box.column
-        and box.row + box.height <= view.row + view.height
-        and box.column + box.width <= view.column + view.width
-    )
+    (bottom, right), low = box.ends, view.row <= box.row and view.column <= box.column
+    return low and bottom <= view.row + view.height and right <= view.column + view.width
 
 
 def _frame(picture: NDArray[np.uint8], inner: FieldOfView, outer: FieldOfView) -> None:

@@ -73,10 +73,7 @@ class Stay:
         if ratio == 1 or not area:
             return self
         margin = math.ceil(max(0.0, math.sqrt(ratio) - 0.8) * max(region.height, region.width)) + 2
-        top, left = max(0, region.row - margin), max(0, region.column - margin)
-        bottom = min(shape[0], region.row + region.height + margin)
-        right = min(shape[1], region.column + region.width + margin)
-        around = Region(top, left, bottom - top, right - left)
+        around = region.grown(margin, shape)
         mask = np.pad(self.mask.within(around), 1)  # the image's edge is an edge of it, too
         depth = distance_transform_edt(mask) - distance_transform_edt(~mask)
         depth = depth[1:-1, 1:-1]
@@ -274,9 +271,8 @@ def _staying(
     distance; unless it shows another object, by which the mask that was there is replaced.
     """
     whole = region.with_all_of(stay.mask.region)
-    top, left = region.row - whole.row, region.column - whole.column
-    bottom, right = whole.height - top - region.height, whole.width - left - region.width
-    padded = np.pad(maps, ((0, 0), (top, bottom), (left, right)))
+    padded = np.zeros((len(maps), whole.height, whole.width), dtype=maps.dtype)
+    padded[:, *region.slices_in(whole)] = maps
     before, now = stay.mask.within(whole), padded[0] > threshold
     if not stay.firm and stay.size is None and iou(before, now) < _SAME_OBJECT:
         return maps, region

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
@@ -98,7 +98,7 @@ class Samples:
         """
         part, places = self._inside(near)
         rows, columns = (np.clip(np.round(at).astype(int), 0, None) for at in places)
-        low, high = (near.row, near.column), (near.row + near.height, near.column + near.width)
+        low, high = (near.row, near.column), near.ends
         rows, columns = np.clip(rows, low[0], high[0] - 1), np.clip(columns, low[1], high[1] - 1)
         target = wanted.within(near)[np.ix_(rows - low[0], columns - low[1])]
 
@@ -120,7 +120,7 @@ class Samples:
         With it come the rows and the columns of the image at which its rows and columns lie.
         """
         size = self.logits.shape[-1]
-        rectangle = Box(near.row, near.column, near.row + near.height, near.column + near.width)
+        rectangle = Box(near.row, near.column, *near.ends)
         rows, columns = box_pixels(SampleGrid(self.view, size).box(rectangle), (size, size))
         height, width = (s.stop - s.start for s in (rows, columns))
         step = max(1, math.isqrt(height * width // _ENOUGH_PIXELS))
@@ -166,7 +166,7 @@ def prompt_likelihood(
     grid = SampleGrid(view, probabilities.shape[-1])
     places = grid.places(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))
     labels = np.array([c.label == 1 for c in clicks], dtype=bool)
-    return log_likelihood(probabilities, places, labels, grid.box(box))
+    return log_likelihood(probabilities, places, labels, None if box is None else grid.box(box))
 
 
 class SampleGrid:
@@ -181,14 +181,8 @@ class SampleGrid:
         places: DoubleArray = (pixels + 0.5 - self._corner) * self._scale - 0.5
         return places
 
-    @overload
-    def box(self, box: Box) -> Box: ...
-    @overload
-    def box(self, box: None) -> None: ...
-    def box(self, box: Box | None) -> Box | None:
+    def box(self, box: Box) -> Box:
         """Bring a box to the grid."""
-        if box is None:
-            return None
         corners = np.array([[box.row0, box.column0], [box.row1, box.column1]])
         (row0, column0), (row1, column1) = (corners - self._corner) * self._scale
         return Box(float(row0), float(column0), float(row1), float(column1))

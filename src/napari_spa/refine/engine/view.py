@@ -97,34 +97,6 @@ class FieldOfView:
         )
 
 
-@dataclass(slots=True, eq=False)
-class _Block:
-    """A rectangle of one level that was read, from its first to before its last row and column."""
-
-    rows: tuple[int, int]
-    columns: tuple[int, int]
-    pixels: NDArray[np.generic]
-
-    @classmethod
-    def around(
-        cls, rows: tuple[int, int], columns: tuple[int, int], shape: tuple[int, int], grid: int
-    ) -> _Block:
-        """Return an unread block that holds a rectangle, with edges on a grid."""
-        spans = []
-        for (first, last), limit in zip((rows, columns), shape, strict=True):
-            spans.append((first // grid * grid, min(limit, -(-last // grid) * grid)))
-        return cls(spans[0], spans[1], np.empty(0))
-
-    def holds(self, rows: tuple[int, int], columns: tuple[int, int]) -> bool:
-        """Tell whether a rectangle lies in this one."""
-        return (
-            self.rows[0] <= rows[0]
-            and rows[1] <= self.rows[1]
-            and self.columns[0] <= columns[0]
-            and columns[1] <= self.columns[1]
-        )
-
-
 class ImageSampler:
     """An image that is read window by window at the model's resolution.
 
@@ -138,7 +110,7 @@ class ImageSampler:
         self.image_plane = image_plane.loaded() if image_plane.small else image_plane
         self.intensity: IntensityRange = self.image_plane.intensity()
         self.shape: tuple[int, int] = self.image_plane.shape
-        self._blocks: dict[int, _Block] = {}
+        self._blocks: dict[int, tuple[Region, NDArray[np.generic]]] = {}  # read last, by level
 
     def shows(self, image_plane: ImagePlane) -> bool:
         """Whether it shows the very same as another picture, as far as that is read whole.
@@ -185,9 +157,9 @@ class ImageSampler:
         shape = self.image_plane.levels[level][0].shape
         rows, row_step = _positions(view.row, view.height, size, shape[0])
         columns, column_step = _positions(view.column, view.width, size, shape[1])
-        block = self._block(
-            level, (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
-        )
+        top, left = int(rows[0]), int(columns[0])
+        region = Region.between(top, left, int(rows[-1]) + 1, int(columns[-1]) + 1)
+        block = self._block(level, region)
         for axis, (places, step) in enumerate(((rows, row_step), (columns, column_step))):
             if step > 1 or len(places) != block.shape[axis]:  # repeated beyond the image's edge
                 block = block.take(places - places[0], axis=axis)
@@ -198,8 +170,8 @@ class ImageSampler:
         stack = functional.avg_pool2d(stack[..., :h, :w], factors)
         steps = (torch.arange(size, dtype=torch.float64) + 0.5) / size
         y = (view.row + steps * view.height - float(rows_start(view.row))) / (row_step * h) * 2 - 1
-        left = float(rows_start(view.column))
-        x = (view.column + steps * view.width - left) / (column_step * w) * 2 - 1
+        first = float(rows_start(view.column))
+        x = (view.column + steps * view.width - first) / (column_step * w) * 2 - 1
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None].float()
         out = functional.grid_sample(stack, grid, padding_mode="border", align_corners=False)
         result: FloatArray = out[0].permute(1, 2, 0).contiguous().numpy()
@@ -207,26 +179,26 @@ class ImageSampler:
             return result
         return stretch(result, each=len(self.image_plane.levels[0]) > 1)
 
-    def _block(
-        self, level: int, rows: tuple[int, int], columns: tuple[int, int]
-    ) -> NDArray[np.generic]:
+    def _block(self, level: int, region: Region) -> NDArray[np.generic]:
         """Read a rectangle, or take it from the last one of its level that holds it.
 
         The windows around a click lie within each other.  An image in chunks reads and
         unpacks whole ones for each, so there what surrounds a window is read along with it.
         """
         if self.image_plane.in_memory:
-            return self.image_plane.read(slice(*rows), slice(*columns), level)
-        kept = self._blocks.get(level)
-        if kept is None or not kept.holds(rows, columns):
+            return self.image_plane.read(*region.slices, level)
+        block, pixels = self._blocks.get(level, (Region(0, 0, 0, 0), np.empty(0)))
+        if block.with_all_of(region) != block:
             reader = self.image_plane.levels[level][0]
             grid = _GRID if hasattr(reader.array, "chunks") else 1
-            kept = _Block.around(rows, columns, reader.shape, grid)
-            kept.pixels = self.image_plane.read(slice(*kept.rows), slice(*kept.columns), level)
-            if kept.pixels.nbytes <= _KEPT_BYTES:
-                self._blocks[level] = kept
-        (top, left), pixels = (kept.rows[0], kept.columns[0]), kept.pixels
-        return pixels[rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left]
+            top, left = region.row // grid * grid, region.column // grid * grid
+            bottom, right = (-(-end // grid) * grid for end in region.ends)
+            whole = Region(0, 0, *reader.shape)
+            block = Region.between(top, left, bottom, right).common(whole)
+            pixels = self.image_plane.read(*block.slices, level)
+            if pixels.nbytes <= _KEPT_BYTES:
+                self._blocks[level] = block, pixels
+        return pixels[region.slices_in(block)]
 
     def pixels(self, view: FieldOfView, size: int) -> FloatArray:
         """Read a view and standardise it, ``(S, S, 3)`` float32."""
@@ -255,8 +227,7 @@ def view_around(
     larger than may be read.
     """
     if isinstance(region, Region):
-        bottom, right = region.row + region.height, region.column + region.width
-        region = Box(region.row, region.column, bottom, right)
+        region = Box(region.row, region.column, *region.ends)
     extent = max(region.row1 - region.row0, region.column1 - region.column0)
     side = max(smallest, context * min(extent, sampler.largest_view))
     row, column = (region.row0 + region.row1) / 2, (region.column0 + region.column1) / 2

@@ -175,8 +175,8 @@ def mask_from_record(record: Mapping[str, Any], shape: tuple[int, int] | None = 
         count, (rows, columns) = region.height * region.width, shape or (math.inf, math.inf)
         if (
             min(region.row, region.column, region.height, region.width) < 0
-            or region.row + region.height > rows
-            or region.column + region.width > columns
+            or region.ends[0] > rows
+            or region.ends[1] > columns
         ):
             raise ValueError("its place")
         if count > _LARGEST_MASK:
