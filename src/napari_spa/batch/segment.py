@@ -154,7 +154,7 @@ class _Written:
                 problem = "every pixel of it belongs to objects before it."
             else:
                 self._journal.accept(
-                    number, part, found.mask, "protect", source=found.source, leftovers=False
+                    number, part, found.mask, "protect", source=found.source
                 )
                 held = self._annotation.objects[number].on(plane)
                 area = 0 if held is None else held.area

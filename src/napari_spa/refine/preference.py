@@ -99,25 +99,24 @@ def remember(
     return (*others, latest)[-SIZES_KEPT:]
 
 
-def log_area_ratio(first: Proposal, accepted: Proposal) -> float | None:
-    """Return how much larger than the first recommendation a user wanted an object."""
-    if not first.area or not accepted.area:
+def log_area_ratio(first: Round | None, accepted: Proposal) -> float | None:
+    """Return how much larger than the first recommendation, if known, an object was wanted."""
+    if first is None or not first.proposal.area or not accepted.area:
         return None
-    return math.log(accepted.area / first.area)
+    return math.log(accepted.area / first.proposal.area)
 
 
-def boundary_shift(first: Round, accepted: Proposal, config: SpaConfig) -> float | None:
+def boundary_shift(first: Round | None, accepted: Proposal, config: SpaConfig) -> float | None:
     """Return how much further out than the first recommendation a user wanted the boundary.
 
     Picks say which of four masks is nearest, the accepted mask says where the boundary is: at the
     offset, within :data:`MOST_SHIFT`, at which the recommendation of round 1 would have been most
-    like it.  None where it is another object.
+    like it.  None where it is another object, or nothing was recommended.
     """
-    shown = first.proposal
-    parts = [LocalMask.crop(p.local_mask, p.region) for p in (shown, accepted)]
-    near = parts[0].region.with_all_of(parts[1].region)
-    if first.samples is None or not shown.area or not accepted.area:
+    if first is None or first.samples is None or not first.proposal.area or not accepted.area:
         return None
+    parts = [LocalMask.crop(p.local_mask, p.region) for p in (first.proposal, accepted)]
+    near = parts[0].region.with_all_of(parts[1].region)
     alike = dice(*(part.within(near) for part in parts))
     if alike < SAME_OBJECT:
         return None

@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.annotation.objects import AnnotatedObject, Part
     from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.log import journal
     from napari_spa.refine.log.journal import LoggedSession
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.layers.planes import DisplaySettings
 
 _logger = logging.getLogger(__name__)
 
@@ -381,23 +383,13 @@ class Recovery(QObject):
             controller.profiles.adopt(recovered.profile)
         if active is None or not active.decisions:
             return not left_out
-        others = fellow_channels(controller.viewer.layers, annotated.image)
-        axis = active.source.get("look", {}).get("axis")
-        if axis in {choice.axis for choice in annotated.choices()} - {None}:
-            annotated.share_channels(axis)
-        look, *looks = (
-            logged_display(annotated.image, source.get("look"), annotated.look, others)
-            for source in (active.source, *active.looked_before)
-        )
+        look, *looks = self._looks(annotated, active)
         # The limits are of the object that comes back.
         annotated.display = replace(look, limits=None)
         show_plane(controller.viewer, annotated.image, active.plane)
-        learnt = 0
-        if active.reopened:
-            accepted = annotated.annotation.objects.get(active.number)
-            part = None if accepted is None else accepted.on(active.plane)
-            decisions = () if part is None else part.reopens_with
-            learnt = known_of(decisions)
+        accepted = annotated.annotation.objects.get(active.number) if active.reopened else None
+        part = None if accepted is None else accepted.on(active.plane)
+        learnt = 0 if part is None else known_of(part.reopens_with)
 
         def action(session: RefinementSession, progress: Progress) -> Proposal:
             return session.restore(
@@ -420,6 +412,19 @@ class Recovery(QObject):
         # What was added since ended the object in the log: it is written again.
         controller.begin(annotated, again, action, otherwise=anew, known=not since)
         return not left_out
+
+    def _looks(
+        self, annotated: AnnotatedImage, active: journal.ActiveObject
+    ) -> list[DisplaySettings]:
+        """Return how an object is looked at, and how before, as the log says it."""
+        others = fellow_channels(self._controller.viewer.layers, annotated.image)
+        axis = active.source.get("look", {}).get("axis")
+        if axis in {choice.axis for choice in annotated.choices()} - {None}:
+            annotated.share_channels(axis)
+        return [
+            logged_display(annotated.image, source.get("look"), annotated.look, others)
+            for source in (active.source, *active.looked_before)
+        ]
 
 
 _Pixels = Sequence[tuple["AnnotatedObject", Sequence[tuple["Part", LocalMask]]]]

@@ -406,11 +406,10 @@ class Journal:
         *,
         source: Mapping[str, Any] | None = None,
         class_name: str = "",
-        leftovers: bool = True,
     ) -> None:
         """Write an object's outline on a plane.
 
-        Without ``leftovers`` it is read again as :meth:`Annotation.without_leftovers` leaves it.
+        Beside protected objects it is read again as :meth:`Annotation.without_leftovers` leaves it.
         Decisions that were not shown (a propagated slice) are written now, and how the
         plane was looked at with them: ``source`` as in :meth:`shown`.
         """
@@ -430,7 +429,7 @@ class Journal:
                 "mask": mask_to_record(mask),
                 "decisions": [decision_to_record(d) for d in part.decisions] if loose else [],
                 "time": now,
-                **({} if leftovers else {"leftovers": False}),
+                **({"leftovers": False} if overlap == "protect" else {}),
                 **({"class": class_name} if class_name else {}),
                 **(source or {}),
             }

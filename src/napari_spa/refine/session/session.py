@@ -41,7 +41,6 @@ from napari_spa.refine.session.state import (
     add_clicks,
     edit_clicks,
     first_state,
-    known_of,
     seen_otherwise,
 )
 
@@ -125,21 +124,22 @@ class RefinementSession:
 
         if profile is not None:
             profile.check(model.identity)
-        self.model, self.seed, self.adapt = model, check_seed(seed), adapt
-        self.profile = profile
+        self.model, self.profile, self.seed, self.adapt = model, profile, check_seed(seed), adapt
         self.config, self.cache = config, cache
         self.seconds: dict[str, float] = {}
         self._predictor = SpaPredictor(model, config, cache)
-        self._timeline: Timeline | None = None
         self._rounds = RoundCache(self._predictor)
         self._transitions = Transitions(self._predictor, self._rounds)
-        self._accepted = False
-        self._objects = 0
-        self._learnt = 0
         self._source, self._pixel_size = "", 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._timeline: Timeline | None = None
+        self._accepted, self._learnt, self._objects = False, 0, 0
         self._first: Round | None = None  # round 1 of an object that is new to the profile
         self._ahead: tuple[Framed, SessionState, Round] | None = None  # not asked for yet
         self._profile_update: ProfileUpdate | None = None
+        self._rounds.forget()
 
     # ---------------------------------------------------------------- what it is now
 
@@ -170,7 +170,8 @@ class RefinementSession:
     @property
     def view(self) -> FieldOfView | None:
         """The field of view now."""
-        return None if self._timeline is None else self._timeline.state.view
+        timeline = self._timeline  # another thread may go on with the object meanwhile
+        return None if timeline is None else timeline.state.view
 
     @property
     def timeline(self) -> Timeline | None:
@@ -190,14 +191,12 @@ class RefinementSession:
     @property
     def can_undo(self) -> bool:
         """Whether there is an earlier round to go back to."""
-        timeline = self._timeline
-        return timeline is not None and not self._accepted and bool(timeline.past)
+        return self.phase is Phase.CHOOSING and bool(self._choosing("undo").past)
 
     @property
     def can_redo(self) -> bool:
         """Whether an undone round can be computed again."""
-        timeline = self._timeline
-        return timeline is not None and not self._accepted and bool(timeline.future)
+        return self.phase is Phase.CHOOSING and bool(self._choosing("redo").future)
 
     # ---------------------------------------------------------------- what one can do
 
@@ -223,7 +222,6 @@ class RefinementSession:
         self._source, self._pixel_size = source, checked
         self._forget()
         self._ahead = ahead if same else None
-        self._objects = 0
 
     def start(
         self,
@@ -254,8 +252,7 @@ class RefinementSession:
         view : FieldOfView or None
             Field of view; chosen from the prompts by default.
         """
-        self._need_image()
-        prompts = check_prompts(points, labels, box, mask, self._predictor.sampler.shape)
+        prompts = check_prompts(points, labels, box, mask, self.sampler.shape)
         if exact and prompts.mask is None:
             raise InputError("there is no mask to recommend exactly; give start(mask=...).")
         return self.start_with(replace(prompts, exact=exact), view=view, progress=progress)
@@ -277,8 +274,7 @@ class RefinementSession:
             framed = self._predictor.frame(prompts, progress, expected=self.expected)
             prompts = replace(prompts, anchor=framed.anchor)
         else:
-            check_view(view)
-            framed = Framed(view)
+            framed = Framed(check_view(view))
         self._predictor.encode(framed.view, progress)
         encoded = time.perf_counter()
         state = self._opening(prompts, framed, self.profile, mixture)
@@ -352,8 +348,8 @@ class RefinementSession:
     ) -> Proposal:
         """Add a click, (row, column) in image pixels: 1 on the object, 0 on the background."""
         state = self._choosing("click").state
-        clicks = [check_click(point, label, self.sampler.shape)]
-        return self._prompt("click", state, add_clicks(state.prompts, *clicks), progress)
+        click = check_click(point, label, self.sampler.shape)
+        return self._prompt("click", state, add_clicks(state.prompts, click), progress)
 
     def stroke(
         self,
@@ -378,8 +374,8 @@ class RefinementSession:
             Whether it is a lasso: closed, and filled.
         """
         state = self._choosing("stroke").state
-        shape, extent = self.sampler.shape, state.view.height
-        clicks = check_stroke(path, label, shape, extent=extent, filled=filled)
+        shape = self.sampler.shape
+        clicks = check_stroke(path, label, shape, extent=state.view.height, filled=filled)
         prompts = add_clicks(state.prompts, *clicks)
         drawn = stroke_along(path, label, shape, filled=filled)
         prompts = replace(prompts, strokes=(*prompts.strokes, drawn))
@@ -405,14 +401,12 @@ class RefinementSession:
         own = state.own_clicks
         if not changes or not all(0 <= index < len(own) for index in changes):
             raise InputError(f"there are {len(own)} clicks; name those to change from 0.")
+        shape = self.sampler.shape
         changed = {
-            index: None
-            if place is None
-            else check_click(place, own[index].label, self.sampler.shape)
-            for index, place in changes.items()
+            k: None if place is None else check_click(place, own[k].label, shape)
+            for k, place in changes.items()
         }
-        prompts = edit_clicks(state, changed)
-        return self._prompt("edit", state, prompts, progress)
+        return self._prompt("edit", state, edit_clicks(state, changed), progress)
 
     def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
         """Grow or shrink the recommendation to a size in [-1, 1], as ``proposal.size`` says it.
@@ -435,11 +429,9 @@ class RefinementSession:
         It is moved into the image, and widened until it holds all prompts.  A model that always
         sees the whole image has no other: ``SessionError``.
         """
-        state = self._choosing("set_view").state
-        check_view(view)
+        state, fitted = self._choosing("set_view").state, self._predictor.fit(check_view(view))
         if self._predictor.whole_view(self.sampler, state.prompts) is not None:
             raise SessionError(f"{self.model.identity.name} always looks at the whole image.")
-        fitted = self._predictor.fit(view)
         return self._prompt("view", state, state.prompts, progress, fitted)
 
     def view_of(
@@ -527,24 +519,22 @@ class RefinementSession:
 
     def _lesson(self, state: SessionState) -> Lesson:
         """Say what an object teaches as it is."""
-        shown = self._rounds.show(state)
+        shown, first = self._rounds.show(state), self._first
         proposal = shown.proposal
-        by = None  # how far out the accepted boundary lies, where that says something
-        if self._first is not None and self.adapt:
-            by = boundary_shift(self._first, proposal, self.model.spa.config)
+        # How far out the accepted boundary lies, where that says something.
+        by = boundary_shift(first, proposal, self.model.spa.config) if self.adapt else None
         mixture = self._predictor.moved(state.mixture, shown.shift)
         if by is not None:
             mixture = self._predictor.placed(mixture, state.decisions[0].mixture, by)
-        first, picked = self._first, state.informative_picks
         return Lesson(
             replace(state, mixture=mixture),
             self.model.identity,
             known=self._learnt,
-            corrected=by is not None and not picked and known_of(state.decisions) > 0,
+            corrected=by is not None and state.corrected,
             image=self._image,
             kind=self.sampler.image_plane.kind,
             size=state.size_of(proposal.area, self._image, self._pixel_size),
-            log_area_ratio=None if first is None else log_area_ratio(first.proposal, proposal),
+            log_area_ratio=log_area_ratio(first, proposal),
         )
 
     def profile_update(self) -> ProfileUpdate:
@@ -559,7 +549,6 @@ class RefinementSession:
         The outlines, (N, 2) float64 rows and columns in image pixels, come from one decoder pass
         over what is encoded already; there are none where nothing is.
         """
-        self._need_image()
         click = check_click(point, 1, self.sampler.shape)
         return self._predictor.outline_at(click, self.expected)
 
@@ -572,7 +561,6 @@ class RefinementSession:
         all else of the session.  ``number`` is the object's since the last ``set_image``, which
         may come once more with the same image; one more than now by default.
         """
-        self._need_image()
         click = check_click(point, 1, self.sampler.shape)
         profile = self.profile
         if self.phase is Phase.CHOOSING and self._timeline is not None:
@@ -590,9 +578,7 @@ class RefinementSession:
 
         Does nothing without a cache, or for a model with fields of view and no object.
         """
-        timeline = self._timeline  # another thread may go on with the object meanwhile
-        view = None if timeline is None else timeline.state.view
-        self._predictor.prefetch(image, view)
+        self._predictor.prefetch(image, self.view)
 
     @property
     def _image(self) -> str:
@@ -615,15 +601,13 @@ class RefinementSession:
         return self._go(following, progress)
 
     def _go(self, following: SessionState, progress: Progress) -> Proposal:
-        """Show a state, and only then make it the present one."""
         begun = time.perf_counter()
-        shown = self._rounds.show(following, progress)
-        if self._timeline is not None:
-            self._timeline = self._timeline.push(following)
+        proposal = self._move(self._choosing("go on").push(following), progress)
         self.seconds = {"encode": 0.0, "propose": time.perf_counter() - begun}
-        return shown.proposal
+        return proposal
 
     def _move(self, timeline: Timeline, progress: Progress) -> Proposal:
+        """Show where the object stands, and only then let it stand there."""
         shown = self._rounds.show(timeline.state, progress)
         self._timeline = timeline
         return shown.proposal
@@ -636,16 +620,10 @@ class RefinementSession:
         # says nothing about the model's own.
         if not learnt and first.number == 1 and not first.prompts.exact:
             opening = self._rounds.show(first, progress)
-        shown = self._rounds.show(timeline.state, progress)
-        self._timeline, self._accepted, self._learnt = timeline, False, learnt
-        self._first = opening
+        proposal = self._move(timeline, progress)
+        self._accepted, self._learnt, self._first = False, learnt, opening
         self._objects += 1
-        return shown.proposal
-
-    def _forget(self) -> None:
-        self._timeline, self._accepted, self._learnt = None, False, 0
-        self._first = self._profile_update = self._ahead = None
-        self._rounds.forget()
+        return proposal
 
     def _choosing(self, act: str) -> Timeline:
         if self._timeline is None or self._accepted:

@@ -110,6 +110,11 @@ class SessionState:
         """Number of picks of an outline; those of another object teach nothing about it."""
         return sum(decision.teaches for decision in self.decisions)
 
+    @property
+    def corrected(self) -> bool:
+        """Whether something taught what is wanted, and no pick of an outline."""
+        return not self.informative_picks and known_of(self.decisions) > 0
+
     def size_of(self, area: int, image: str, pixel_size: float) -> AcceptedSize | None:
         """Return how large the object was accepted, under the name that it keeps; None if empty."""
         from napari_spa.io.profiles import AcceptedSize

@@ -303,14 +303,7 @@ class AnnotatedImage:
                 number, part, kept, overlap=overlap, group=group, class_name=class_name
             )
         self.journal.accept(
-            number,
-            part,
-            mask,
-            overlap,
-            group,
-            source=source,
-            class_name=class_name,
-            leftovers=overlap != "protect",
+            number, part, mask, overlap, group, source=source, class_name=class_name
         )
         return change
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import chain, starmap
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QObject
@@ -33,7 +33,7 @@ from napari_spa.viewer.layers.planes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Generator, Iterator
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 Direction = Literal["backward", "forward", "both"]
 _PERSONAL = ("accepted", "edited")
 Place = tuple[AnnotatedImage, "Plane", int]  # a plane of an image, and the axis to walk
+Taken = tuple[AnnotatedImage, "Plane", int, int, LocalMask, "Part"]  # with an object there
 
 
 class StackPropagation(QObject):
@@ -149,13 +150,10 @@ class StackPropagation(QObject):
         if taken is None:
             return
         annotated, plane, axis, number, mask, part = taken
-        mixture, models = _mixture_of(part), self._controller.model
+        models, unit = self._controller.model, self.unit()
+        image, look = annotated.image, annotated.look
         load, instead = models.loader(part.model), models.loader()
-        image, look, unit = annotated.image, annotated.look, self.unit()
-        config = replace(self.config, mixture=mixture, spacing=slice_spacing(image, plane, axis))
-        config = replace(config, free=self._free(annotated, plane, axis, number))
-        steps = {"forward": (1,), "backward": (-1,), "both": (1, -1)}[direction]
-        ways = [self._way(annotated, plane, axis, number, step) for step in steps]
+        config, ways = self._plan(taken, direction)
         total = max(1, sum(len(way) for way, _ in ways))
         group = new_group()
 
@@ -170,22 +168,17 @@ class StackPropagation(QObject):
             def step(share: float, message: str) -> None:
                 handle(done / total, f"{unit} {done + 1} of at most {total}")
 
-            def follow(way: list[int], barrier: int | None) -> Iterator[PropagatedSlice]:
-                ending = yield from propagate(
-                    session,
-                    lambda p: image_plane_of(image, plane.at(axis, p), look),
-                    way,
-                    mask,
-                    start=plane.index[axis],
-                    config=learnt,
-                    progress=step,
-                )
-                if ending.reason == "edge" and barrier is not None:
-                    ending = Ending(barrier, "yours")
-                if way or barrier is not None:  # else it began at the end of the stack
-                    endings.append(ending)
-
-            for found in chain.from_iterable(starmap(follow, ways)):
+            follow = partial(
+                propagate,
+                session,
+                lambda p: image_plane_of(image, plane.at(axis, p), look),
+                mask=mask,
+                start=plane.index[axis],
+                config=learnt,
+                progress=step,
+            )
+            ends = (_to_its_end(follow(way), barrier, endings) for way, barrier in ways)
+            for found in chain.from_iterable(ends):
                 done, doubtful = done + 1, doubtful + found.doubtful
                 source = display_record(look, session.sampler)
                 model = session.model.identity
@@ -208,9 +201,7 @@ class StackPropagation(QObject):
         axis = walk_axis(viewer, annotated.image, plane, annotated.look)
         return None if axis is None else (annotated, plane, axis)
 
-    def _take_up(
-        self, place: Place | None
-    ) -> tuple[AnnotatedImage, Plane, int, int, LocalMask, Part] | None:
+    def _take_up(self, place: Place | None) -> Taken | None:
         """Accept what is active, and return what is known of the object on a slice."""
         controller = self._controller
         if place is None:
@@ -233,12 +224,22 @@ class StackPropagation(QObject):
             return None
         return annotated, plane, axis, number, mask, part
 
-    def _free(
-        self, annotated: AnnotatedImage, plane: Plane, axis: int, number: int
-    ) -> Callable[[int, LocalMask], LocalMask]:
-        """Return what tells how much of a mask on a slice other objects leave."""
+    def _plan(
+        self, taken: Taken, direction: Direction
+    ) -> tuple[PropagationConfig, list[tuple[list[int], int | None]]]:
+        """Return what to follow an object with, and each way to go with what of a user ends it."""
+        annotated, plane, axis, number, _, part = taken
         overlap, outline = self._controller.overlap, annotated.annotation.outline
-        return lambda at, mask: outline(number, plane.at(axis, at), mask, overlap=overlap)[1]
+        config = replace(
+            self.config,
+            mixture=_mixture_of(part),
+            spacing=slice_spacing(annotated.image, plane, axis),
+            free=lambda at, mask: outline(number, plane.at(axis, at), mask, overlap=overlap)[1],
+        )
+        steps = {"forward": (1,), "backward": (-1,), "both": (1, -1)}[direction]
+        ways = [self._way(annotated, plane, axis, number, step) for step in steps]
+        # It may begin at the end of the stack.
+        return config, [(way, barrier) for way, barrier in ways if way or barrier is not None]
 
     @staticmethod
     def _way(
@@ -308,6 +309,16 @@ class StackPropagation(QObject):
                 session.prefetch(image_plane)
 
         self._controller.worker.submit_idle(job)
+
+
+def _to_its_end(
+    found: Generator[PropagatedSlice, None, Ending], barrier: int | None, endings: list[Ending]
+) -> Iterator[PropagatedSlice]:
+    """Pass on the slices that are found, and take down why they end: maybe at a user's own."""
+    ending = yield from found
+    if ending.reason == "edge" and barrier is not None:
+        ending = Ending(barrier, "yours")
+    endings.append(ending)
 
 
 def _mixture_of(part: Part) -> MixtureParameters | None:
