@@ -153,9 +153,7 @@ class _Written:
             except InputError:
                 problem = "every pixel of it belongs to objects before it."
             else:
-                self._journal.accept(
-                    number, part, found.mask, "protect", source=found.source
-                )
+                self._journal.accept(number, part, found.mask, "protect", source=found.source)
                 held = self._annotation.objects[number].on(plane)
                 area = 0 if held is None else held.area
         uncertainty = 1.0 if problem else found.uncertainty

@@ -21,7 +21,6 @@ from napari_spa.io.models.load import LoadedModel, load_model
 from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 from napari_spa.refine.engine.image_plane import ImagePlane
 from napari_spa.refine.preference import (
-    DistributionDifference,
     ProfileDisagreement,
     boundary_lean,
     compare,
@@ -159,13 +158,18 @@ def run_diff(options: argparse.Namespace) -> int:
     (first_path, first), (second_path, second) = map(load_profile, (options.first, options.second))
     names = _names(first, second)
     second.check(first.model)
-    difference = compare(first, second) if first.evidence and second.evidence else None
+    difference = None
+    if first.evidence and second.evidence:
+        size = compare(first, second)
+        difference = {"words": in_words(size, names), "size": size}
     found = model = None
     if options.image is not None:
         image, found, model = _look(options, first, second)
         if options.output is not None:
             draw_overlay(image, found, options.output, names=names)
-    lines = _difference_lines(difference, (first, second), names)
+    lines = [f"{n}: {describe(p)}" for n, p in zip(names, (first, second), strict=True)]
+    if difference is not None:
+        lines.append(str(difference["words"]))
     if found is not None:
         lines += _disagreement_lines(found, names, options.output)
     answer(
@@ -173,9 +177,7 @@ def run_diff(options: argparse.Namespace) -> int:
         lines,
         first={"name": first.name, "path": str(first_path), **_evidence(first)},
         second={"name": second.name, "path": str(second_path), **_evidence(second)},
-        difference=None
-        if difference is None
-        else {"words": in_words(difference, names), **asdict(difference)},
+        difference=difference,
         image=None if found is None else _areas(found, options),
         model=None if model is None else model_facts(model),
     )
@@ -239,21 +241,6 @@ def _areas(found: ProfileDisagreement, options: argparse.Namespace) -> dict[str,
         "only_second": int(found.only_second.sum()),
         "overlay": None if options.output is None else str(options.output),
     }
-
-
-def _difference_lines(
-    difference: DistributionDifference | None,
-    profiles: tuple[PreferenceProfile, PreferenceProfile],
-    names: tuple[str, str],
-) -> list[str]:
-    lines = [f"{n}: {describe(profile)}" for n, profile in zip(names, profiles, strict=True)]
-    if difference is not None:
-        lines.append(in_words(difference, names))
-        if difference.boundary is not None:
-            lines.append(f"  boundary: {difference.boundary:+.2f} of the logits' spread")
-        if difference.shape is not None:
-            lines.append(f"  shape: {difference.shape:.2f} deviations apart")
-    return lines
 
 
 def _disagreement_lines(

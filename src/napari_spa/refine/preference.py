@@ -14,7 +14,6 @@ from napari_spa.core.mixture import SizePrior, blend_mixtures, fit_size_prior
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import (
     BoolArray,
-    DoubleArray,
     LocalMask,
     MixtureParameters,
     Prompts,
@@ -190,7 +189,7 @@ def _within_reach(profile: PreferenceProfile, state: SessionState) -> MixturePar
 
 def _distance(one: MixtureParameters, other: MixtureParameters, unit: MixtureParameters) -> float:
     """Return how far two means are apart, in deviations of a mixture, over the channels."""
-    _, variance = _moments(unit)
+    variance = unit.weights @ (unit.variances + (unit.means - unit.weights @ unit.means) ** 2)
     apart = (other.weights @ other.means - one.weights @ one.means) / np.sqrt(variance)
     return float(np.sqrt(np.mean(apart**2)))
 
@@ -320,16 +319,10 @@ def relative_size(profile: PreferenceProfile) -> float | None:
 
 def boundary_lean(profile: PreferenceProfile) -> float | None:
     """Return how far the profile's boundaries lie outside the model's own, on average."""
-    channel = boundary_channel(profile)
-    if channel is None or not profile.evidence:
+    channel = {"logit": 0, "both": profile.model.latent_dim}.get(profile.model.head)
+    if channel is None or channel >= profile.mixture.dimension or not profile.evidence:
         return None
     return float(profile.mixture.weights @ profile.mixture.means[:, channel])
-
-
-def boundary_channel(profile: PreferenceProfile) -> int | None:
-    """Return which latent channel is the boundary offset; None where there is none."""
-    place = {"logit": 0, "both": profile.model.latent_dim}.get(profile.model.head)
-    return place if place is not None and place < profile.mixture.dimension else None
 
 
 def habit(profile: PreferenceProfile) -> str:
@@ -410,21 +403,6 @@ class ProfileDisagreement:
         return self.second_mask & ~self.first_mask
 
 
-@dataclass(frozen=True, slots=True)
-class DistributionDifference:
-    """How two profiles of one model differ, without an image."""
-
-    # How much larger the first draws than the second; 0.06 is 6 %.  None when no accepted objects
-    # are behind one of them.
-    size: float | None
-    # How far the first's boundaries lie outside the second's, in units of the logits' spread;
-    # None for a head without boundary offsets.
-    boundary: float | None
-    # Root mean square over the other channels of the distance of the two means, in units of their
-    # pooled deviation; None for a head without such channels.
-    shape: float | None
-
-
 def disagree(
     session: RefinementSession,
     image: ArrayLike | ImagePlane,
@@ -465,35 +443,20 @@ def disagree(
     return ProfileDisagreement(recommended(first), recommended(second))
 
 
-def compare(first: PreferenceProfile, second: PreferenceProfile) -> DistributionDifference:
-    """Compare two distributions."""
-    second.check(first.model)
-    for profile in (first, second):
-        if not profile.evidence:
-            raise ProfileError(f"the profile {profile.name!r} has learnt nothing yet.")
-    if first.mixture.dimension != second.mixture.dimension:
-        raise ProfileError("the profiles' mixtures have different numbers of channels.")
-    size = boundary = None
-    if first.objects and second.objects:
-        ratio = first.log_growth / first.objects - second.log_growth / second.objects
-        size = math.expm1(min(ratio, 700.0))
-    lean, other = boundary_lean(first), boundary_lean(second)
-    if lean is not None and other is not None:
-        boundary = lean - other
-    return DistributionDifference(size, boundary, _shape_distance(first, second))
+def compare(first: PreferenceProfile, second: PreferenceProfile) -> float | None:
+    """Return how much larger the first draws; None without accepted objects behind both."""
+    if not (first.objects and second.objects):
+        return None
+    ratio = first.log_growth / first.objects - second.log_growth / second.objects
+    return math.expm1(min(ratio, 700.0))
 
 
-def in_words(difference: DistributionDifference, names: tuple[str, str]) -> str:
+def in_words(size: float | None, names: tuple[str, str]) -> str:
     """Say how two profiles differ."""
     one, other = names
-    if difference.size is not None:
-        return f"{one} draws {proportion(difference.size, other)}."
-    if difference.boundary is not None and abs(difference.boundary) >= LEANS:
-        way = "outside" if difference.boundary > 0 else "inside"
-        return f"{one}'s boundaries lie {way} {other}'s."
-    if difference.boundary is not None:
-        return f"{one}'s boundaries lie about where {other}'s do."
-    return f"Nothing is known of how large {one} and {other} draw."
+    if size is None:
+        return f"Nothing is known of how large {one} and {other} draw."
+    return f"{one} draws {proportion(size, other)}."
 
 
 def _checked(prompts: Prompts, shape: tuple[int, int]) -> Prompts:
@@ -506,21 +469,3 @@ def _checked(prompts: Prompts, shape: tuple[int, int]) -> Prompts:
         prompts.mask,
         shape,
     )
-
-
-def _shape_distance(first: PreferenceProfile, second: PreferenceProfile) -> float | None:
-    boundary = boundary_channel(first)
-    others = [c for c in range(first.mixture.dimension) if c != boundary]
-    if not others:
-        return None
-    mean, variance = _moments(first.mixture)
-    other_mean, other_variance = _moments(second.mixture)
-    square = (mean - other_mean) ** 2 / ((variance + other_variance) / 2)
-    return float(np.sqrt(square[others].mean()))
-
-
-def _moments(mixture: MixtureParameters) -> tuple[DoubleArray, DoubleArray]:
-    """Return mean and variance of the whole mixture in each channel, (D,) each."""
-    mean = mixture.weights @ mixture.means
-    variance = mixture.weights @ (mixture.variances + (mixture.means - mean) ** 2)
-    return mean, variance
