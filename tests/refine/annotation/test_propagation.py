@@ -125,11 +125,13 @@ def test_a_limit_and_an_edge_end_it(tiny):
     image, _ = ball(slices=6)
     anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
     mask = disc((96, 96), (47, 47), 14)
-    found, ending = play(propagate(tiny, image.__getitem__, range(1, 6), mask, config=anything))
+    found, ending = play(
+        propagate(tiny, image.__getitem__, range(1, 6), mask, start=0, config=anything)
+    )
     if ending.reason == "edge":
         assert ending.position == found[-1].position == 5
     few = PropagationConfig(limit=1, uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
-    found, ending = play(propagate(tiny, image.__getitem__, range(1, 6), mask, config=few))
+    found, ending = play(propagate(tiny, image.__getitem__, range(1, 6), mask, start=0, config=few))
     assert len(found) <= 1
     assert ending.reason in ("limit", "empty")
 
@@ -146,7 +148,13 @@ def test_what_was_found_before_a_cancel_stays(tiny):
     anything = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
     mask = disc((96, 96), (47, 47), 14)
     walk = propagate(
-        tiny, image.__getitem__, [1, 2, 3], mask, config=anything, progress=stop_at_the_second
+        tiny,
+        image.__getitem__,
+        [1, 2, 3],
+        mask,
+        start=0,
+        config=anything,
+        progress=stop_at_the_second,
     )
     first = next(walk)
     with pytest.raises(Cancelled):

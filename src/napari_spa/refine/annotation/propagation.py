@@ -250,41 +250,36 @@ def propagate(
     positions: Sequence[int],
     mask: LocalMask,
     *,
-    start: int | None = None,
+    start: int,
     config: PropagationConfig = PropagationConfig(),
     progress: Progress = silent,
 ) -> Generator[PropagatedSlice, None, Ending]:
     """Follow an object through slices until it ends; returns why it went no further.
 
     ``image_at`` gives the slice at a position; ``positions`` are in the order to go, without the
-    slice that ``mask`` is of.  Its position is ``start``: with it, where the object moves to at
-    first and where it ends are told by its looks, too.  The session's profile is not changed, its
-    active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before stays
-    valid.
+    slice that ``mask`` is of, whose position is ``start``.  The session's profile is not changed,
+    its active object is dropped.  ``progress`` may raise ``Cancelled``: what was yielded before
+    stays valid.
     """
-    course, last = None, -1
-    if start is not None:
-        from napari_spa.refine.engine.view import ImageSampler  # brings torch
+    from napari_spa.refine.engine.view import ImageSampler  # brings torch
 
-        course = _Course.of(ImageSampler(image_at(start)), mask, config.spacing)
+    course, last = _Course.of(ImageSampler(image_at(start)), mask, config.spacing), -1
     for number, position in enumerate(positions):
         if config.limit and number >= config.limit:
             return Ending(position, "limit")
         progress(number / len(positions), f"slice {position}")
         session.set_image(image_at(position))
         here = session.sampler
-        guess = mask if course is None else course.expect(here)
+        guess = course.expect(here)
         proposal, timeline = _start(session, guess, config.mixture), session.timeline
         found = LocalMask.crop(proposal.local_mask, proposal.region)
         if timeline is None or not found.area:
             return Ending(position, "empty")
-        signs: dict[str, float] = {}
-        if course is not None:
-            looks = Appearance.of(here, found)
-            if looks.blank:
-                return Ending(position, "empty")
-            signs = course.signs(looks, found, config.growth)
-            proposal = replace(proposal, uncertainty=course.doubt)
+        looks = Appearance.of(here, found)
+        if looks.blank:
+            return Ending(position, "empty")
+        signs = course.signs(looks, found, config.growth)
+        proposal = replace(proposal, uncertainty=course.doubt)
         if proposal.uncertainty > config.uncertainty:
             return Ending(position, "uncertain")
         if guess.iou(found) < config.overlap or found.area > config.max_area_ratio * guess.area:
@@ -293,7 +288,7 @@ def propagate(
             return Ending(position, "moved")
         doubtful = proposal.uncertainty > config.review
         yield PropagatedSlice(position, proposal, timeline.state.decisions, doubtful, signs)
-        mask, last = found, position
+        last = position
     return Ending(last, "edge")
 
 
@@ -307,15 +302,6 @@ class _Reference:
     slices: int = 0  # since
     down: int = 0  # how far it has moved since
     right: int = 0
-
-    @classmethod
-    def of(cls, mask: LocalMask, looks: Appearance) -> _Reference:
-        """Begin on a slice."""
-        return cls(mask, looks, mask.area)
-
-    def pass_on(self, down: int, right: int) -> None:
-        """Go one slice further, where it has moved by so much."""
-        self.slices, self.down, self.right = self.slices + 1, self.down + down, self.right + right
 
     def signs(
         self, looks: Appearance, found: LocalMask, shape: tuple[int, int], spacing: float
@@ -354,14 +340,17 @@ class _Course:
         """Begin on the slice where the user saw it."""
         looks = Appearance.of(sampler, mask)
         apart = _UNKNOWN if spacing is None else spacing
-        return cls(_Reference.of(mask, looks), _Reference.of(mask, looks), sampler, apart)
+        largest, last = (_Reference(mask, looks, mask.area) for _ in range(2))
+        return cls(largest, last, sampler, apart)
 
     def expect(self, here: ImageSampler) -> LocalMask:
         """Return where the last slice's mask is expected on the next one."""
         down, right = Patch.of(self.before, self.last.mask).find(here)
         self.before = here
-        for reference in (self.largest, self.last):
-            reference.pass_on(down, right)
+        for since in (self.largest, self.last):
+            since.slices += 1
+            since.down += down
+            since.right += right
         return moved(self.last.mask, down, right, here.shape)
 
     def signs(self, looks: Appearance, found: LocalMask, growth: float) -> dict[str, float]:
@@ -370,10 +359,10 @@ class _Course:
         signs = self.largest.signs(looks, found, shape, self.spacing)
         step = expected_dice(self.last.signs(looks, found, shape, self.spacing))
         self.doubt = max(self.doubt, 1.0 - expected_dice(signs))
-        self.last = _Reference.of(found, looks)
+        self.last = _Reference(found, looks, found.area)
         grown = found.area > growth * self.largest.mask.area
         if grown and self.doubt <= 1.0 - _SURE and step >= _STEADY:
-            self.largest = _Reference.of(found, looks)
+            self.largest = _Reference(found, looks, found.area)
         return signs
 
 
