@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -83,21 +83,8 @@ class Plane:
 _DEFAULT_AXES = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TZCYX"}
 
 
-class PlaneStack(Protocol):
-    """What is asked of a stack: a numpy, zarr or dask array will do."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape."""
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """Its data type."""
-
-    def __getitem__(self, index: tuple[int | slice, ...], /) -> object:
-        """Return one plane."""
-
-
+PlaneStack: TypeAlias = Any
+"""A numpy, zarr or dask array, of which planes are read one by one."""
 PlaneReader: TypeAlias = "Callable[[tuple[int, ...]], NDArray[np.generic]]"
 """Gives the plane, (H, W) or (H, W, C), at a position along the stack's axes."""
 

@@ -110,6 +110,11 @@ class Region:
         return around.common(Region(0, 0, *shape))
 
     @property
+    def box(self) -> Box:
+        """Its edges."""
+        return Box(self.row, self.column, *self.ends)
+
+    @property
     def slices(self) -> tuple[slice, slice]:
         """Row and column slices into the image."""
         return self.slices_in(Region(0, 0, 0, 0))

@@ -54,17 +54,14 @@ class Surface(Protocol):
     @property
     def largest(self) -> int:
         """The largest label that can be written."""
-        ...
 
     def read(self, plane: Plane, region: Region) -> NDArray[np.integer]:
         """Return a copy of the labels in a region, (region.height, region.width)."""
-        ...
 
     def write(
         self, plane: Plane, region: Region, pixels: BoolArray, values: NDArray[np.integer]
     ) -> None:
         """Give the pixels of a region that are true the values, one for each of them."""
-        ...
 
 
 class ArraySurface:

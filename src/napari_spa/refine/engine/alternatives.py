@@ -219,7 +219,6 @@ class Option:
 
     view: FieldOfView  # where it lies
     probability: FloatArray  # (h, w), over the view
-    sample: int | None = None  # the sample that it is, or was made of
     resized: bool = False  # whether the sample was brought to the size of the recommendation
     hypothesis: Hypothesis | None = None  # the object of another view that it is
 
@@ -336,7 +335,7 @@ def grouped(samples: Samples, config: EngineConfig) -> Alternatives:
     """Offer one member of each of K groups of the samples, as the paper does."""
     maps = samples.probabilities
     groups = cluster_samples(maps, config.candidates, shares=samples.shares)
-    options = tuple(Option(samples.view, maps[k], k) for k in groups.representatives)
+    options = tuple(Option(samples.view, maps[k]) for k in groups.representatives)
     members = tuple(
         _nearest(maps, np.flatnonzero(groups.labels == group), maps[k], config.focus)
         for group, k in enumerate(groups.representatives)
@@ -431,7 +430,7 @@ def _shapes(samples: Samples, recommended: BoolArray) -> list[Option]:
     distance = 1.0 - dice_matrix(level > 0, level > 0)
     mine = 1.0 - dice_matrix(level > 0, recommended[None])[:, 0]
     chosen = far_apart(distance, samples.shares * (1e-3 + mine), _SHAPES)
-    return [Option(samples.view, expit(level[k]), int(k), resized=True) for k in chosen]
+    return [Option(samples.view, expit(level[k]), resized=True) for k in chosen]
 
 
 def _kind(option: Option, recommended: BoolArray, view: FieldOfView, dice: float) -> Kind:

@@ -509,10 +509,10 @@ def _first_place(prompts: Prompts) -> tuple[float, float]:
     """Return (row, column) of what a user pointed at first."""
     if prompts.clicks:
         return prompts.clicks[0].row, prompts.clicks[0].column
-    if prompts.box is not None:
-        (top, left), (bottom, right) = prompts.box.corners
-        return (top + bottom) / 2, (left + right) / 2
-    if prompts.mask is not None:
-        region = prompts.mask.region
-        return (region.row + (region.height - 1) / 2, region.column + (region.width - 1) / 2)
-    raise SessionError("nothing to look at; give a point, a box or a mask.")
+    box = prompts.box
+    if box is None and prompts.mask is not None:
+        box = prompts.mask.region.box
+    if box is None:
+        raise SessionError("nothing to look at; give a point, a box or a mask.")
+    (top, left), (bottom, right) = box.corners
+    return (top + bottom) / 2, (left + right) / 2

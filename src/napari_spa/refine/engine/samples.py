@@ -120,8 +120,7 @@ class Samples:
         With it come the rows and the columns of the image at which its rows and columns lie.
         """
         size = self.logits.shape[-1]
-        rectangle = Box(near.row, near.column, *near.ends)
-        rows, columns = box_pixels(SampleGrid(self.view, size).box(rectangle), (size, size))
+        rows, columns = box_pixels(SampleGrid(self.view, size).box(near.box), (size, size))
         height, width = (s.stop - s.start for s in (rows, columns))
         step = max(1, math.isqrt(height * width // _ENOUGH_PIXELS))
         cut = (slice(None), *(slice(s.start, s.stop, step) for s in (rows, columns)))

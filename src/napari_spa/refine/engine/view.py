@@ -226,8 +226,7 @@ def view_around(
     ``context`` times as wide and at least ``smallest`` pixels; moved into the image, and not
     larger than may be read.
     """
-    if isinstance(region, Region):
-        region = Box(region.row, region.column, *region.ends)
+    region = region.box if isinstance(region, Region) else region
     extent = max(region.row1 - region.row0, region.column1 - region.column0)
     side = max(smallest, context * min(extent, sampler.largest_view))
     row, column = (region.row0 + region.row1) / 2, (region.column0 + region.column1) / 2

@@ -48,13 +48,6 @@ class ReplayedPart:
     reason: str = ""  # why it could not be computed again
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    outcome: Outcome
-    pixels: int = 0
-    reason: str = ""
-
-
 class Replayer:
     """Play the decisions behind each accepted mask on the image."""
 
@@ -70,22 +63,22 @@ class Replayer:
         self._total, self._progress, self._done = total, progress, 0
         self._looked: tuple[object, ...] = ()
         # By identity of the decisions, which are kept with the verdict, so it is unique.
-        self._verdicts: dict[int, tuple[object, _Verdict]] = {}
+        self._verdicts: dict[int, tuple[object, Outcome, int, str]] = {}
 
     def mask_of(self, accepted: Accepted) -> LocalMask:
         """Return an accepted mask as it comes now, or the log's where it cannot be had."""
         self._progress(min(1.0, self._done / max(1, self._total)), f"object {accepted.number}")
         self._done += 1
+        mask, decisions = accepted.mask, accepted.decisions
         try:
             mask = self._play(accepted)
         except Cancelled:
             raise
         except SpaError as error:
-            mask, verdict = accepted.mask, _Verdict("failed", reason=str(error))
+            self._verdicts[id(decisions)] = decisions, "failed", 0, str(error)
         else:
             pixels = differing_pixels(mask, accepted.mask)
-            verdict = _Verdict("differs" if pixels else "same", pixels)
-        self._verdicts[id(accepted.decisions)] = accepted.decisions, verdict
+            self._verdicts[id(decisions)] = decisions, "differs" if pixels else "same", pixels, ""
         return mask if mask.area else accepted.mask
 
     def parts(self, session: LoggedSession) -> tuple[ReplayedPart, ...]:
@@ -93,18 +86,12 @@ class Replayer:
         found = []
         for number, held in session.annotation.objects.items():
             for part in held.parts:
-                _, verdict = self._verdicts.get(id(part.decisions), (None, _Verdict("painted")))
-                edited = part.status == "edited" and verdict.outcome != "painted"
+                _, outcome, pixels, why = self._verdicts.get(
+                    id(part.decisions), (None, "painted", 0, "")
+                )
+                edited = part.status == "edited" and outcome != "painted"
                 found.append(
-                    ReplayedPart(
-                        number,
-                        part.plane,
-                        verdict.outcome,
-                        verdict.pixels,
-                        part.area,
-                        edited,
-                        verdict.reason,
-                    )
+                    ReplayedPart(number, part.plane, outcome, pixels, part.area, edited, why)
                 )
         return tuple(found)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import zlib
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -47,7 +48,7 @@ DAMAGE = (LookupError, TypeError, ValueError, OverflowError, MemoryError, zlib.e
 
 def decision_to_record(decision: Decision) -> Record:
     """Write a decision as JSON values."""
-    view = decision.view
+    others = decision.hypotheses
     return {
         "act": decision.act,
         "round": decision.round,
@@ -59,12 +60,10 @@ def decision_to_record(decision: Decision) -> Record:
             {"added": added, "removed": removed, "weight": weight}
             for added, removed, weight in decision.offered
         ],
-        "view": [view.row, view.column, view.height, view.width],
+        "view": list(astuple(decision.view)),
         "mixture": _mixture_to_record(decision.mixture),
         "time": decision.time,
-        "hypotheses": None
-        if decision.hypotheses is None
-        else [_hypothesis_to_record(other) for other in decision.hypotheses],
+        "hypotheses": None if others is None else [_hypothesis_to_record(o) for o in others],
         "size": decision.size,
     }
 
@@ -113,9 +112,8 @@ def _size_from_record(value: float | None) -> float | None:
 
 
 def _hypothesis_to_record(other: Hypothesis) -> Record:
-    view = other.view
     return {
-        "view": [view.row, view.column, view.height, view.width],
+        "view": list(astuple(other.view)),
         "quality": other.quality,
         "shape": list(other.levels.shape),
         "levels": pack(other.levels),
@@ -161,11 +159,7 @@ def plane_from_record(record: Mapping[str, Any]) -> Plane:
 
 def mask_to_record(mask: LocalMask) -> Record:
     """Write a mask as JSON values, a bit a pixel."""
-    region = mask.region
-    return {
-        "region": [region.row, region.column, region.height, region.width],
-        "pixels": pack(np.packbits(mask.pixels)),
-    }
+    return {"region": list(astuple(mask.region)), "pixels": pack(np.packbits(mask.pixels))}
 
 
 def mask_from_record(record: Mapping[str, Any], shape: tuple[int, int] | None = None) -> LocalMask:
