@@ -6,37 +6,7 @@ Masks that are compared are of one shape; others are an ``InputError``.  Two emp
 A table has two kinds of rows, told apart by ``level``.  ``"slice"``: one object in one
 plane.  ``"object"``: one object over all planes along Z; time points (and what other axes
 there are) keep rows of their own, since nothing adds up over them.  Without planes along Z
-both kinds say the same.
-
-=====================  ===============================================================
-column                 meaning
-=====================  ===============================================================
-level                  ``slice`` or ``object``
-object                 the label
-slice_t, slice_z, ...  the plane's index along each stack axis; ``slice_z`` is empty for
-                       a whole
-slices                 number of planes that show the object
-pixels                 number of pixels (voxels)
-area                   unit²; empty for a whole in a stack along Z
-volume                 unit³; only for a whole in a stack along Z
-unit                   of every length in the row, ``pixel`` when no spacing was given
-centroid_z             mean index along Z, in planes
-centroid_row           mean row, in pixels; pixel centres at whole numbers
-centroid_column        mean column, in pixels
-position_z, _y, _x     the centroid as spacing x index, in units
-bbox_z0, bbox_z1       first plane, and one past the last
-bbox_row0, _row1       first row, and one past the last
-bbox_column0, _1       first column, and one past the last
-equivalent_diameter    units; of the circle of the same area, or, for a whole in a stack
-                       along Z, of the sphere of the same volume
-perimeter              units, by Crofton's formula in four directions; empty for a whole
-                       in a stack along Z, and where a pixel is not square
-eccentricity           0 a circle, towards 1 a line; empty like ``perimeter``, but known
-                       for pixels that are not square
-solidity               share of the convex hull that is filled; empty like eccentricity
-intensity_mean, ...    also ``_min`` and ``_max``; with several channels
-                       ``intensity_mean_0``, ``intensity_mean_1``, ...
-=====================  ===============================================================
+both kinds say the same.  ``docs/exports.md`` explains each column.
 """
 
 from __future__ import annotations

@@ -91,19 +91,17 @@ def box_strips(box: Box, shape: tuple[int, int], share: float) -> list[tuple[sli
 
     A strip's depth is a share of the box's extent, and at least a pixel; see :func:`box_pixels`.
     """
+
+    def ends(side: slice, low: float, high: float) -> tuple[slice, slice]:
+        """Return the pixels of a side whose outer edge lies in its first, or its last, strip."""
+        deep = share * (high - low)
+        first = max(side.start + 1, min(side.stop, int(low + deep) + 1))
+        last = min(side.stop - 1, max(side.start, int(np.ceil(high - deep)) - 1))
+        return slice(side.start, first), slice(last, side.stop)
+
     rows, columns = box_pixels(box, shape)
-    deep = share * (box.row1 - box.row0)
-    wide = share * (box.column1 - box.column0)
-    # A pixel belongs to a strip when its outer edge lies in it.
-    top = slice(rows.start, max(rows.start + 1, min(rows.stop, int(box.row0 + deep) + 1)))
-    low = slice(min(rows.stop - 1, max(rows.start, int(np.ceil(box.row1 - deep)) - 1)), rows.stop)
-    left = slice(
-        columns.start, max(columns.start + 1, min(columns.stop, int(box.column0 + wide) + 1))
-    )
-    right = slice(
-        min(columns.stop - 1, max(columns.start, int(np.ceil(box.column1 - wide)) - 1)),
-        columns.stop,
-    )
+    top, low = ends(rows, box.row0, box.row1)
+    left, right = ends(columns, box.column0, box.column1)
     return [(top, columns), (low, columns), (rows, left), (rows, right)]
 
 
@@ -194,9 +192,13 @@ def fill_box(maps: FloatArray, thresholds: Sequence[float], box: Box) -> FloatAr
     out = maps.copy()
     centre = ((box.row0 + box.row1) / 2 - 0.5, (box.column0 + box.column1) / 2 - 0.5)
     half = (max(box.row1 - box.row0, 1.0) / 2, max(box.column1 - box.column0, 1.0) / 2)
-    down = ((np.arange(shape[0]) - centre[0]) / half[0])[rows, None]  # -1 to 1 in the box
-    across = ((np.arange(shape[1]) - centre[1]) / half[1])[None, columns]
-    ramps = (-down + 0 * across, down + 0 * across, -across + 0 * down, across + 0 * down)
+    # From -1 to 1 in the box.
+    down, across = np.meshgrid(
+        ((np.arange(shape[0]) - centre[0]) / half[0])[rows],
+        ((np.arange(shape[1]) - centre[1]) / half[1])[columns],
+        indexing="ij",
+    )
+    ramps = (-down, down, -across, across)
     strips = [
         (
             slice(r.start - rows.start, r.stop - rows.start),
@@ -226,17 +228,16 @@ def enforce(
     which lie on their grid, has its label; with a box nothing is outside of it, and each side is
     touched unless the negative places forbid it.  ``radius`` is the surrounding's deviation.
     """
-    shape = (maps.shape[1], maps.shape[2])
     for one, threshold in zip(maps, thresholds, strict=True):
         _keep_in(one, evidence.box)
         _settle(one, threshold, evidence.places, evidence.labels, radius)
         _keep_in(one, evidence.box)
         if evidence.box is None:
             continue
-        wanted = _untouched(one, threshold, evidence, shape)
+        wanted = _untouched(one, threshold, evidence.box, evidence.places[~evidence.labels])
         if len(wanted):
             places = np.concatenate([evidence.places, wanted])
-            labels = np.concatenate([evidence.labels, np.ones(len(wanted), dtype=bool)])
+            labels = np.append(evidence.labels, np.ones(len(wanted), dtype=bool))
             _settle(one, threshold, places, labels, radius)
             _keep_in(one, evidence.box)
     return maps
@@ -248,17 +249,17 @@ def _settle(
     """Give contradicted places their label, in place."""
     reach = int(np.ceil(3 * radius)) + 1
     for label in (True, False):
-        there = one[places[:, 0], places[:, 1]] > threshold
-        mine, others = places[(labels == label) & (there != label)], places[labels != label]
+        wrong = (one[places[:, 0], places[:, 1]] > threshold) != label
+        mine, others = places[(labels == label) & wrong], places[labels != label]
         if not len(mine):
             continue
         low = np.maximum(mine.min(axis=0) - reach, 0)
         high = np.minimum(mine.max(axis=0) + reach + 1, one.shape)
         window = (slice(low[0], high[0]), slice(low[1], high[1]))
-        size = (int(high[0] - low[0]), int(high[1] - low[1]))
-        near = others[((others >= low) & (others < high)).all(axis=1)]
-        share = _falloff(distance_to(mine - low, size), distance_to(near - low, size), radius)
         part = one[window]
+        near = others[((others >= low) & (others < high)).all(axis=1)]
+        there = distance_to(mine - low, part.shape), distance_to(near - low, part.shape)
+        share = _falloff(*there, radius)
         part += (share * (_target(threshold, label) - part)).astype(np.float32)
         one[mine[:, 0], mine[:, 1]] = _target(threshold, label)
 
@@ -273,23 +274,18 @@ def _keep_in(one: FloatArray, box: Box | None) -> None:
 
 
 def _untouched(
-    one: FloatArray, threshold: float, evidence: Evidence, shape: tuple[int, int]
+    one: FloatArray, threshold: float, box: Box, negative: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the likeliest pixel along each side of the box that a map does not touch."""
+    """Return the likeliest pixel along each side of a box that a map does not touch."""
     found: list[tuple[int, int]] = []
-    if evidence.box is None:
-        return np.empty((0, 2), dtype=np.int64)
-    negative = evidence.places[~evidence.labels]
-    for rows, columns in box_strips(evidence.box, shape, TOUCH):
-        part = one[rows, columns]
-        if (part > threshold).any():
+    allowed = one.copy()
+    allowed[tuple(negative.T)] = -1.0
+    for rows, columns in box_strips(box, (one.shape[0], one.shape[1]), TOUCH):
+        if (one[rows, columns] > threshold).any():
             continue
-        allowed = part.copy()
-        mine = negative - np.array([rows.start, columns.start])
-        mine = mine[((mine >= 0) & (mine < part.shape)).all(axis=1)]
-        allowed[mine[:, 0], mine[:, 1]] = -1.0
-        row, column = np.unravel_index(int(allowed.argmax()), part.shape)
-        if allowed[row, column] >= 0:
+        part = allowed[rows, columns]
+        row, column = np.unravel_index(int(part.argmax()), part.shape)
+        if part[row, column] >= 0:
             found.append((int(row) + rows.start, int(column) + columns.start))
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
@@ -328,7 +324,7 @@ def _falloff(mine: DoubleArray, others: DoubleArray, reach: float) -> DoubleArra
     return np.asarray(near * np.where(np.isinf(others), 1.0, np.nan_to_num(yields, nan=0.0)))
 
 
-def distance_to(places: NDArray[np.int64], shape: tuple[int, int]) -> DoubleArray:
+def distance_to(places: NDArray[np.int64], shape: tuple[int, ...]) -> DoubleArray:
     """Return the distance of each pixel to the nearest place; infinite without one."""
     if not len(places):
         return np.full(shape, np.inf)
