@@ -21,9 +21,8 @@ from napari_spa.core.types import (
     Region,
 )
 from napari_spa.errors import ProfileError
-from napari_spa.io.profiles import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile
+from napari_spa.io.profiles import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile, StoreEntry
 from napari_spa.refine.engine.config import Progress, silent
-from napari_spa.refine.session.prompt_validation import check_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from napari_spa.io.models.registry import ModelIdentity
-    from napari_spa.io.profiles import StoreEntry
     from napari_spa.model.spa import SpaConfig
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.engine.round import Round
@@ -415,32 +413,27 @@ def disagree(
     """Start the same object with the one and the other profile; None is the model alone.
 
     Each mask is what :meth:`RefinementSession.start` recommends to that user with the session's
-    model, seed, configuration and cache; the session itself stays as it is.  The image is encoded
-    once, and both draw from the same random numbers.  ``ProfileError`` when a profile
-    was made with another model, ``InputError`` when the image or the prompts cannot be used.
+    model, seed, configuration and cache; the session itself stays as it is.  Both draw from the
+    same random numbers.  ``ProfileError`` when a profile was made with another model,
+    ``InputError`` when the image or the prompts cannot be used.
     """
-    from napari_spa.refine.engine.predictor import SpaPredictor  # brings torch
-    from napari_spa.refine.session.state import RoundCache, first_state
+    kind, model, seed, box = type(session), session.model, session.seed, prompts.box
+    with_each = [
+        kind(model, profile, seed, config=session.config, cache=session.cache)
+        for profile in (first, second)
+    ]
 
-    for profile in (first, second):
-        if profile is not None:
-            profile.check(session.model.identity)
-    predictor = SpaPredictor(session.model, session.config, session.cache)
-    predictor.set_image(image)
-    prompts = _checked(prompts, predictor.sampler.shape)
-    rounds = RoundCache(predictor)
+    def recommended(own: RefinementSession) -> Proposal:
+        own.set_image(image)
+        return own.start(
+            [(click.row, click.column) for click in prompts.clicks],
+            [click.label for click in prompts.clicks],
+            None if box is None else box.edges,
+            prompts.mask,
+            progress=progress,
+        )
 
-    def recommended(profile: PreferenceProfile | None) -> Proposal:
-        expected = expected_size(profile, predictor.sampler.fingerprint)
-        framed = predictor.frame(prompts, progress, expected)
-        meant = replace(prompts, anchor=framed.anchor)
-        predictor.encode(framed.view, progress)
-        initial = predictor.initial_mixture(framed.view, meant)
-        mixtures = initial, start_from(initial, profile)
-        state = first_state(framed, meant, mixtures, (session.seed, 1))
-        return rounds.show(state, progress).proposal
-
-    return ProfileDisagreement(recommended(first), recommended(second))
+    return ProfileDisagreement(*map(recommended, with_each))
 
 
 def compare(first: PreferenceProfile, second: PreferenceProfile) -> float | None:
@@ -457,15 +450,3 @@ def in_words(size: float | None, names: tuple[str, str]) -> str:
     if size is None:
         return f"Nothing is known of how large {one} and {other} draw."
     return f"{one} draws {proportion(size, other)}."
-
-
-def _checked(prompts: Prompts, shape: tuple[int, int]) -> Prompts:
-    """Return the prompts as a session takes them: inside the image, with a point in a mask."""
-    clicks, box = prompts.clicks, prompts.box
-    return check_prompts(
-        [(click.row, click.column) for click in clicks],
-        [click.label for click in clicks],
-        None if box is None else box.edges,
-        prompts.mask,
-        shape,
-    )

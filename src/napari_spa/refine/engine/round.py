@@ -45,7 +45,7 @@ from napari_spa.refine.engine.alternatives import (
     UserInput,
     dice_across,
 )
-from napari_spa.refine.engine.samples import SampleGrid, Samples
+from napari_spa.refine.engine.samples import Reach, SampleGrid, Samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
     from napari_spa.model.heads import Draws
     from napari_spa.model.spa import SpaConfig
-    from napari_spa.refine.engine.samples import Reach
     from napari_spa.refine.engine.view import FieldOfView
 
 

@@ -53,7 +53,7 @@ from napari_spa.refine.log.serialization import (
     plane_to_record,
     unpack,
 )
-from napari_spa.refine.session.acts import evidence_of
+from napari_spa.refine.session.acts import Decision, evidence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 
     from napari_spa.core.plane import Plane
     from napari_spa.io.event_log import Record
-    from napari_spa.refine.session.acts import Decision
     from napari_spa.refine.session.state import Timeline
 
 

@@ -11,23 +11,20 @@ import numpy as np
 from napari_spa.core.presentation import first_of
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, DataError, SpaError
-from napari_spa.io.event_log import read_records
+from napari_spa.io.event_log import Record, read_records
 from napari_spa.io.images import open_image
 from napari_spa.io.projects.paths import labels_path, log_path
-from napari_spa.refine.annotation.annotation import ArraySurface
+from napari_spa.refine.annotation.annotation import ArraySurface, Surface
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.engine.image_plane import ImagePlane, PlaneReader
-from napari_spa.refine.log.journal import image_facts, read_journal
+from napari_spa.refine.log.journal import Accepted, LoggedSession, image_facts, read_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from napari_spa.core.plane import Plane
-    from napari_spa.io.event_log import Record
     from napari_spa.io.projects.project import Project
-    from napari_spa.refine.annotation.annotation import Surface
-    from napari_spa.refine.log.journal import Accepted, LoggedSession
     from napari_spa.refine.session.session import RefinementSession
 
 Outcome = Literal["same", "differs", "failed", "painted"]

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_spa.core.obedience import Evidence
-from napari_spa.core.types import BoolArray, Box, Click, Stroke
+from napari_spa.core.types import BoolArray, Box, Click, MixtureParameters, Prompts, Stroke
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import MixtureParameters, Prompts
     from napari_spa.refine.engine.alternatives import Hypothesis
     from napari_spa.refine.engine.view import FieldOfView
 
