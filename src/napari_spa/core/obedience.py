@@ -52,18 +52,14 @@ class Evidence:
 
     def shifted(self, row: int, column: int) -> Evidence:
         """Return the same evidence on a grid whose corner is at (row, column) of this one."""
-        box = self.box
-        if box is not None:
-            box = type(box)(
-                box.row0 - row, box.column0 - column, box.row1 - row, box.column1 - column
-            )
+        box = None if self.box is None else self.box.moved(-row, -column)
         return Evidence(self.places - np.array([row, column]), self.labels, box)
 
     def within(self, shape: tuple[int, int]) -> Evidence:
         """Return the evidence with places at a grid's very edge moved onto it."""
         return Evidence(np.clip(self.places, 0, np.array(shape) - 1), self.labels, self.box)
 
-    def inside(self, shape: tuple[int, int]) -> Evidence:
+    def inside(self, shape: tuple[int, ...]) -> Evidence:
         """Return the evidence without the places outside of a grid."""
         inside = ((self.places >= 0) & (self.places < np.array(shape))).all(axis=1)
         return Evidence(self.places[inside], self.labels[inside], self.box)

@@ -58,6 +58,10 @@ class Box:
         """All edges in the order in which a session takes them."""
         return self.row0, self.column0, self.row1, self.column1
 
+    def moved(self, down: float, right: float) -> Box:
+        """Return it so much further down and right."""
+        return Box(self.row0 + down, self.column0 + right, self.row1 + down, self.column1 + right)
+
     @property
     def corners(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Both corners as positions like a click's: (row, column), pixel centres whole."""

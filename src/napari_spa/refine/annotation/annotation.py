@@ -231,9 +231,8 @@ class Annotation:
         crumbs = sizes < _CRUMB * sizes.max()
         beside = scipy.ndimage.binary_dilation(mask.pixels & ~left)  # what others have
         crumbs &= np.isin(np.arange(len(sizes)), parts[beside])
-        wanted = said.places[said.labels] - np.array([mask.region.row, mask.region.column])
-        inside = ((wanted >= 0) & (wanted < np.array(parts.shape))).all(axis=1)
-        crumbs[parts[tuple(wanted[inside].T)]] = crumbs[0] = False
+        here = said.shifted(mask.region.row, mask.region.column).inside(left.shape)
+        crumbs[parts[tuple(here.places[here.labels].T)]] = crumbs[0] = False
         return LocalMask.crop(mask.pixels & ~crumbs[parts], mask.region)
 
     def apply(self, patch: Patch) -> None:

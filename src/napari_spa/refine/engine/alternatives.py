@@ -379,26 +379,21 @@ def covering(
     nearest = meant[:, chosen].argmax(axis=1)  # of each mask that may be meant
     weights = np.bincount(nearest, shares, minlength=len(chosen))
     near = [k for k, index in enumerate(chosen) if options[index].hypothesis is None]
-    labels = (
-        np.array(near)[meant[: len(maps)][:, [chosen[k] for k in near]].argmax(axis=1)]
-        if near
-        else np.full(len(maps), -1)
-    )
-    members = []
-    for k, index in enumerate(chosen):
-        mine = np.flatnonzero(labels == k)
-        if options[index].hypothesis is None:
-            mine = mine if len(mine) else np.arange(len(maps))
-            few = config.focus if (labels == k).any() else 3
-            members.append(_nearest(maps, mine, options[index].probability, few))
-        else:
-            members.append(np.empty(0, dtype=np.int64))
+    labels = np.full(len(maps), -1, dtype=np.int64)
+    if near:
+        labels = np.array(near)[meant[: len(maps)][:, [chosen[k] for k in near]].argmax(axis=1)]
+    members = [np.empty(0, dtype=np.int64)] * len(chosen)
+    for k in near:
+        mine, most = np.flatnonzero(labels == k), config.focus
+        if not len(mine):
+            mine, most = np.arange(len(maps)), 3
+        members[k] = _nearest(maps, mine, options[chosen[k]].probability, most)
     total = float(weights.sum())
     return Alternatives(
         tuple(options[index] for index in chosen),
         tuple(float(w) / total for w in weights),
         tuple(members),
-        labels.astype(np.int64),
+        labels,
     )
 
 

@@ -163,14 +163,11 @@ class RecordReader:
         source = self._looked(record)
         if active is None or decision.act == "start":
             again = active is not None and (active.number, active.plane) == (number, plane)
-            active = ActiveObject(
-                number, plane, reopened=active is not None and again and active.reopened
-            )
+            reopened = active is not None and again and active.reopened
+            active = ActiveObject(number, plane, reopened=reopened)
         active = replace(active, round=decision.round - 1)
-        earlier, sources = (
-            active.decisions[: len(active.decisions) - active.undone],
-            active.looked_before,
-        )
+        earlier = active.decisions[: len(active.decisions) - active.undone]
+        sources = active.looked_before
         if decision.act == "look":  # written again, it does not say what was before
             sources = () if source == active.source else (*sources, active.source)
         self._session.active = replace(
@@ -287,9 +284,8 @@ class RecordReader:
         whole = Region(0, 0, *plane.extent(self._session.image.shape))
         row, column = (int(n) for n in record.get("corner", (0, 0)))
         region = Region(row, column, height, width)
-        if min(height, width) < 1 or whole.with_all_of(region) != whole:
-            raise ValueError("its shape")
-        if "corner" not in record and region != whole:
+        part = whole.with_all_of(region) == whole if "corner" in record else region == whole
+        if not part or min(height, width) < 1:
             raise ValueError("its shape")
         labels = unpack(record["labels"], "<u4", height * width).reshape(height, width)
         everywhere = np.ones((height, width), dtype=bool)
