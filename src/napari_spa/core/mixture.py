@@ -43,12 +43,8 @@ def sample_mixture(
     """Draw ``z_n = mu_m + sigma_m * eps_n`` with systematic allocation (paper eq. 1).
 
     Component m receives ``count * pi_m`` draws up to one, whatever the generator says,
-    so what is on offer does not depend on sampling luck.
-
-    Returns
-    -------
-    latents, components : ndarray of shape (N, D) and (N,)
-        float64; int64, the component of each draw, in ascending order.
+    so what is on offer does not depend on sampling luck.  Returned are the latents, (N, D), and
+    the component of each, (N,), in ascending order.
     """
     strata = (np.arange(count) + rng.random()) / count
     edges = np.cumsum(mixture.weights)

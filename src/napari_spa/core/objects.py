@@ -110,13 +110,10 @@ _STARTS = ((0, 0), (0, 1), (1, 1), (1, 0))
 def mask_outlines(mask: BoolArray, origin: Corner = (0, 0)) -> list[Polygon]:
     """Outline a mask ``(H, W)``, whose first pixel lies at ``origin``, along edges of pixels.
 
-    Returns
-    -------
-    list of list of ndarray of shape (N, 2)
-        A polygon for each part that hangs together by edges of pixels: the outer ring, and
-        one for each hole.  int64 (row, column) of corners, where pixel (r, c) reaches from
-        (r, c) to (r + 1, c + 1); not closed.  No ring passes a corner twice: rings that
-        meet do so in single corners, so the polygons are valid for other programs.
+    Returned is a polygon for each part that hangs together by edges of pixels: the outer ring, and
+    one for each hole, (N, 2) corners, where pixel (r, c) reaches from (r, c) to (r + 1, c + 1);
+    not closed.  No ring passes a corner twice: rings that meet do so in single corners, so the
+    polygons are valid for other programs.
     """
     parts, count = scipy.ndimage.label(np.pad(mask, 1))
     shift = np.array(origin, dtype=np.int64) - 1

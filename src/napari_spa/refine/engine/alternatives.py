@@ -78,10 +78,6 @@ class Hypothesis:
         ends = (places.min(axis=0), places.max(axis=0))
         return all(self.view.contains(float(row), float(column)) for row, column in ends)
 
-    def middle(self, shape: tuple[int, int]) -> Click:
-        """Return a click where the mask is thickest."""
-        return thickest(self.mask, self.view, shape)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Framed:

@@ -75,10 +75,6 @@ def encode_all(spa: Spa, pictures: Iterable[FloatArray]) -> list[ImageEmbedding]
     return list(side_by_side(spa, spa.config.image_size, partial(encode_pixels, spa), pictures))
 
 
-_HOVER_MARGIN = 0.15
-"""How far from the edge of a window a place has to be to be seen well, as a share of its side."""
-
-
 class Embedder:
     """Encode views of a sampler; the latest few stay on the device, the rest in a cache."""
 
@@ -122,15 +118,16 @@ class Embedder:
             total -= _nbytes(self._windows.popitem(last=False)[1])
         return Windows.of(seen, views)
 
-    def around(self, row: float, column: float) -> Windows | None:
+    def around(self, row: float, column: float, margin: float) -> Windows | None:
         """Return encoded windows that show a place, the smallest first; None without any.
 
-        Of each size the one in whose middle the place lies best; nothing is encoded.
+        Of each size the one in whose middle the place lies best, a share of its side from the
+        edge; nothing is encoded.
         """
         best: dict[int, tuple[float, FieldOfView]] = {}
         known = {**self._windows, **self._latest}
         for view in known:
-            if view.contains(row, column, margin=_HOVER_MARGIN):
+            if view.contains(row, column, margin=margin):
                 middle = view.centre
                 away = float(np.hypot(row - middle[0], column - middle[1]))
                 size = round(2 * np.log2(view.height))

@@ -24,6 +24,7 @@ from napari_spa.refine.engine.alternatives import (
     distinct,
     hypothesis,
     iou,
+    thickest,
 )
 from napari_spa.refine.engine.predictions import (
     FILLS,
@@ -126,7 +127,8 @@ def _look_again(search: Search, seen: Sequence[RankedPrediction], prompts: Promp
         if not some:
             continue
         windows = search.see([_centred(search, ranked.prediction, prompts) for ranked in some])
-        middles = [ranked.prediction.middle(search.sampler.shape) for ranked in some]
+        seen_as = [(ranked.prediction.mask, ranked.prediction.view) for ranked in some]
+        middles = [thickest(mask, view, search.sampler.shape) for mask, view in seen_as]
         alone = ask(search.spa, windows, [(middle,) for middle in middles])
         scores = [r.found_again(f, prompts.clicks) for r, f in zip(some, alone, strict=True)]
         clicked = ask(search.spa, windows, [prompts.clicks] * len(some))
@@ -211,7 +213,7 @@ def turn_to(
         asked = ask(search.spa, search.see([view]), [prompts.clicks])[0]
         if iou(asked.mask, asked.view, other.mask, other.view) >= _SAME_OBJECT:
             return view, None
-    return view, other.middle(shape)
+    return view, thickest(other.mask, other.view, shape)
 
 
 def look_around(search: Search, picked: Option, prompts: Prompts) -> tuple[Hypothesis, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from napari_spa.refine.engine.alternatives import dice_across, thickest
+from napari_spa.refine.engine.alternatives import dice_across
 from napari_spa.refine.engine.embedder import Windows
 from napari_spa.refine.engine.view import FieldOfView
 
@@ -76,30 +76,18 @@ class WindowPrediction:
 
     def agrees(self, click: Click) -> bool:
         """Whether the mask says what a click does; beyond the window is background."""
-        if click.label == 1:
-            return self.holds(click)
-        size, (row, column) = self.mask.shape[0], self._pixel(click)
-        inside = 0 <= row < size and 0 <= column < size
-        return not (inside and self.mask[row, column])
-
-    def holds(self, click: Click) -> bool:
-        """Whether the mask holds a click or touches its pixel."""
-        row, column = self._pixel(click)
-        near = self.mask[max(row - 1, 0) : max(row + 2, 0), max(column - 1, 0) : max(column + 2, 0)]
-        return bool(near.any())
-
-    def _pixel(self, click: Click) -> tuple[int, int]:
-        """Return the mask's row and column at a click, which may lie beyond the window."""
         x, y = self.view.to_model(click.row, click.column, self.mask.shape[0])
-        return round(y), round(x)
+        row, column = round(y), round(x)
+        beside = 1 if click.label == 1 else 0  # to touch its pixel is enough
+        near = self.mask[
+            max(row - beside, 0) : max(row + beside + 1, 0),
+            max(column - beside, 0) : max(column + beside + 1, 0),
+        ]
+        return bool(near.any()) == (click.label == 1)
 
     def iou(self, other: WindowPrediction) -> float:
         """IoU with another window's mask; 0 where one is empty."""
         return float(_overlaps([self], [other])[0, 0])
-
-    def middle(self, shape: tuple[int, int]) -> Click:
-        """Return a click where the mask is thickest; the window's middle if it is empty."""
-        return thickest(self.mask, self.view, shape)
 
     def object_view(self, context: float) -> FieldOfView | None:
         """Return a square view of the object with its surroundings, or None if empty."""

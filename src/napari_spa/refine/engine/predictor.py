@@ -29,6 +29,7 @@ from napari_spa.refine.engine.alternatives import (
     framed_from_arrays,
     framed_to_arrays,
     grouped,
+    thickest,
     weighed,
 )
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from napari_spa.model.spa import ImageEmbedding, PromptEmbedding
 
 _CROP = 1024.0  # side of the window of a huge image that a model gets which else sees whole images
+_HOVER_MARGIN = 0.15
+"""How far from the edge of a window a place has to be to be seen well, as a share of its side."""
 _HELD = 0.5  # probability above which a mask holds a click
 _TRUSTED = 0.5  # a predicted IoU from which on the network is taken to see what a click means
 
@@ -154,7 +157,8 @@ class SpaPredictor:
     def turn_to(self, other: Hypothesis, prompts: Prompts) -> tuple[FieldOfView, Prompts]:
         """Return the field of view of another object, and the prompts that mean it there."""
         if self.spa.config.rules.frame != "window":
-            return other.view, replace(prompts, anchor=other.middle(self.sampler.shape))
+            middle = thickest(other.mask, other.view, self.sampler.shape)
+            return other.view, replace(prompts, anchor=middle)
         view, anchor = turn_to(self._search, other, prompts)
         return view, replace(prompts, anchor=anchor)
 
@@ -180,12 +184,9 @@ class SpaPredictor:
         here = predictions_in(self.spa, self._see, [held], prompts)
         reached = all(reach.allows(click) for click in latest)
         answers = [
-            prediction
-            for prediction in here
-            if reached
-            or (
-                prediction.quality >= _TRUSTED and all(prediction.agrees(click) for click in latest)
-            )
+            seen
+            for seen in here
+            if reached or (seen.quality >= _TRUSTED and all(map(seen.agrees, latest)))
         ]
         if answers and not answers[0].is_cut(shape):
             return None
@@ -248,14 +249,8 @@ class SpaPredictor:
         self, click: Click, expected: SizePrior | None = None
     ) -> tuple[NDArray[np.float64], ...]:
         """Return roughly what a click would start; see :meth:`RefinementSession.outline_at`."""
-        windows = None
-        if self.spa.config.rules.frame == "window":
-            windows = self._embedder.around(click.row, click.column)
-        else:
-            view = self.whole_view(self.sampler, Prompts((click,)))
-            known = None if view is None else self._embedder.recall(view)
-            if view is not None and known is not None:
-                windows = Windows.of({view: known}, [view])
+        margin = _HOVER_MARGIN if self.spa.config.rules.frame == "window" else 0.0
+        windows = self._embedder.around(click.row, click.column, margin)
         if windows is None:
             return ()
         return outline_in(self.spa, windows, click, self.config.framing, expected)
@@ -285,12 +280,11 @@ class SpaPredictor:
         if self.cache is None or (windows and view is None):
             return
         sampler = ImageSampler(image)
-        if not windows and not sampler.image_plane.small:
-            return  # the window depends on the click to come
-        whole = None if windows else self.whole_view(sampler, Prompts((Click(0, 0),)))
-        wanted = whole or view
-        if wanted is not None:
-            self._embedder.prefetch(sampler, wanted)
+        if not windows:  # of a large image it depends on the click to come
+            first = Prompts((Click(0, 0),))
+            view = self.whole_view(sampler, first) if sampler.image_plane.small else None
+        if view is not None:
+            self._embedder.prefetch(sampler, view)
 
     @computing
     def initial_mixture(self, view: FieldOfView, prompts: Prompts) -> MixtureParameters:

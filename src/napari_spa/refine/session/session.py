@@ -41,7 +41,6 @@ from napari_spa.refine.session.state import (
     add_clicks,
     edit_clicks,
     first_state,
-    seen_otherwise,
 )
 
 if TYPE_CHECKING:
@@ -333,7 +332,10 @@ class RefinementSession:
         self._predictor.encode(framed.view, progress)
         initial = self._predictor.initial_mixture(framed.view, prompts)
         mixture = self._predictor.refresh(state.mixture, framed.view, prompts)
-        following = seen_otherwise(state, framed, prompts, (initial, mixture), anew=anew)
+        before = state.decisions
+        following = first_state(
+            framed, prompts, (initial, mixture), before[-1].entropy, before, searched=anew
+        )
         return self._begin(Timeline(following), progress, learnt=learnt)
 
     def pick(self, index: int, *, progress: Progress = silent) -> Proposal:

@@ -466,41 +466,27 @@ def _changed(state: SessionState, **changes: Any) -> SessionState:  # noqa: ANN4
     return replace(state, decisions=(*before, replace(latest, **changes)))
 
 
-def seen_otherwise(
-    before: SessionState,
-    framed: Framed,
-    prompts: Prompts,
-    mixtures: tuple[MixtureParameters, MixtureParameters],
-    *,
-    anew: bool,
-) -> SessionState:
-    """Return the state in which an object goes on with other channels or contrast.
-
-    ``mixtures`` are the model's own and the present one; what else the prompts may mean was looked
-    for ``anew``, or stays as it was.
-    """
-    initial, mixture = mixtures
-    latest, view = before.decisions[-1], framed.view
-    decision = _decide(("look", None), latest.round + 1, prompts, mixture, view, latest.entropy)
-    decision = replace(decision, hypotheses=framed.hypotheses if anew else None, size=latest.size)
-    return SessionState(view, prompts, initial, mixture, (*before.decisions, decision))
-
-
 def first_state(
     framed: Framed,
     prompts: Prompts,
     mixtures: tuple[MixtureParameters, MixtureParameters],
     entropy: tuple[int, int],
+    before: tuple[Decision, ...] = (),
+    *,
+    searched: bool = True,
 ) -> SessionState:
-    """Return the state in which an object starts.
+    """Return the state in which an object starts, or goes on with other channels or contrast.
 
     ``mixtures`` are the model's own and the one to start from; ``entropy`` the session's seed and
-    the object's number.
+    the object's number; what else the prompts may mean was ``searched`` for, or stays as it was.
     """
     initial, mixture = mixtures
-    decision = _decide(("start", None), 1, prompts, mixture, framed.view, entropy)
-    decision = replace(decision, hypotheses=framed.hypotheses)
-    return SessionState(framed.view, prompts, initial, mixture, (decision,))
+    act: Act = "look" if before else "start"
+    number = before[-1].round + 1 if before else 1
+    decision = _decide((act, None), number, prompts, mixture, framed.view, entropy)
+    size, hypotheses = before[-1].size if before else None, framed.hypotheses if searched else None
+    decision = replace(decision, hypotheses=hypotheses, size=size)
+    return SessionState(framed.view, prompts, initial, mixture, (*before, decision))
 
 
 def _decide(
