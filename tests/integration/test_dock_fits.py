@@ -40,7 +40,10 @@ def test_the_main_flow_is_in_sight_on_a_laptop(make_napari_viewer, qtbot):
         page = parts.tabs.currentWidget()
         assert isinstance(page, QScrollArea)
         seen = place(window, page)
-        for part in (*parts.prompts.tools.values(), *(card.button for card in parts.grid.cards)):
+        for part in (
+            *parts.prompts.tools.values(),
+            *(card.button for card in parts.grid.cards[:4]),
+        ):
             assert seen.contains(place(window, part))
         assert seen.contains(place(window, parts.size_slider))
         assert seen.contains(place(window, parts.compare))

@@ -85,7 +85,7 @@ def test_click_pick_undo_accept(viewer, open_dock, qtbot):
     dock = open_dock()
     first = play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
     np.testing.assert_array_equal(preview(dock) == 1, first.mask)
-    assert [c.isEnabled() for c in dock.parts.grid.cards] == [
+    assert [c.isEnabled() for c in dock.parts.grid.cards[:4]] == [
         k < len(first.candidates) for k in range(4)
     ]
     second = play(qtbot, dock, dock.parts.grid.cards[0].button.click)

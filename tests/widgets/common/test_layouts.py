@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from qtpy.QtGui import QFont, QFontMetrics
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_spa.widgets.common.buttons import (
@@ -10,7 +9,6 @@ from napari_spa.widgets.common.buttons import (
     show_key,
     to_pixmap,
     with_key,
-    wrap,
 )
 from napari_spa.widgets.common.layouts import EvenGrid
 
@@ -80,19 +78,6 @@ def test_keys_are_shown_one_way(key, shown):
     assert show_key(key) == shown
     assert with_key("Do", key) == f"Do  [{shown}]"
     assert with_key("Do", "") == "Do"
-
-
-def test_words_wrap_and_only_the_last_line_is_elided(qapp):
-    font = QFont()
-    text = "one two three four five six seven"
-    width = QFontMetrics(font).horizontalAdvance("one two three ")
-    lines = wrap(text, font, width, most=2)
-    assert len(lines) == 2
-    assert lines[0] == "one two three"
-    assert lines[1].startswith("four")
-    assert lines[1].endswith("…")
-    assert " ".join(wrap(text, font, width, most=9)) == text
-    assert wrap("", font, width) in ([], [""])
 
 
 def test_pictures_keep_their_pixels(qapp):

@@ -356,7 +356,7 @@ def test_a_swatch_has_the_labels_colour(table):
 
 
 def test_keys_stand_in_the_tooltips_of_all_buttons_alike(table):
-    table.set_keys({"delete": "Alt-D"})
+    table.set_keys({"delete_object": "Alt-D"})
     assert not [button for button in table.buttons.values() if "[" in button.text()]
     assert "Key: Alt+D" in table.buttons["delete"].toolTip()
     assert table.buttons["reopen"].text() == "Reopen"

@@ -12,11 +12,14 @@ PICTURE = np.zeros((60, 80, 3), np.uint8)
 CANDIDATES = [(PICTURE, f"+{k} px · {k} %") for k in range(4)]
 
 
+KEYS = {"pick_1": "G", "pick_2": "H", "pick_3": "J", "pick_4": "K", "accept": "N", "undo": "U"}
+
+
 @pytest.fixture
 def window(qtbot):
     window = SideBySide()
     qtbot.addWidget(window)
-    window.set_keys(["G", "H", "J", "K"], "N", {"undo": "U"})
+    window.set_keys(KEYS)
     with qtbot.waitExposed(window):
         window.show()
     QApplication.setActiveWindow(window)
@@ -27,7 +30,6 @@ def window(qtbot):
 def heard(window):
     signals = []
     window.candidate_chosen.connect(lambda index: signals.append(("chosen", index)))
-    window.accept_requested.connect(lambda: signals.append(("accept",)))
     window.action_requested.connect(lambda act: signals.append(("act", act)))
     return signals
 
@@ -39,7 +41,7 @@ def round_of(window, **options):
 
 def test_setters_emit_nothing(window, heard):
     round_of(window)
-    window.set_keys(["A", "B", "C", "D"], "E")
+    window.set_keys({"pick_1": "A", "accept": "E"})
     window.set_pictures(None, [])
     assert heard == []
     assert window.pictures == []
@@ -50,16 +52,16 @@ def test_a_click_picks_what_it_is_on(window, heard, qtbot):
     for place in (0, 1, 4):
         qtbot.mouseClick(window.pictures[place], Qt.MouseButton.LeftButton)
     assert heard == [("chosen", 3), ("chosen", 2)]  # the recommendation is not taken by a slip
-    qtbot.mouseClick(window.aside.accept, Qt.MouseButton.LeftButton)
-    assert heard[2:] == [("accept",)]
+    qtbot.mouseClick(window.accept_button, Qt.MouseButton.LeftButton)
+    assert heard[2:] == [("act", "accept")]
 
 
 def test_keys_pick_by_place_accept_and_ask(window, heard, qtbot):
     round_of(window, order=[3, 1, 0, 2])
     for key in (Qt.Key.Key_G, Qt.Key.Key_K, Qt.Key.Key_N, Qt.Key.Key_U):
         qtbot.keyClick(window, key)
-    assert heard == [("chosen", 3), ("chosen", 2), ("accept",), ("act", "undo")]
-    window.set_keys(["A"], "B")
+    assert heard == [("chosen", 3), ("chosen", 2), ("act", "accept"), ("act", "undo")]
+    window.set_keys({"pick_1": "A", "accept": "B"})
     qtbot.keyClick(window, Qt.Key.Key_G)
     assert len(heard) == 4
 
@@ -67,8 +69,8 @@ def test_keys_pick_by_place_accept_and_ask(window, heard, qtbot):
 def test_new_keys_are_shown_at_once(window):
     round_of(window)
     assert "[G]" in window.pictures[1].text()
-    window.set_keys(["Shift+X"], "B")
-    assert "[B]" in window.aside.accept.text()
+    window.set_keys({"pick_1": "Shift+X", "accept": "B"})
+    assert "[B]" in window.accept_button.text()
     assert "[Shift+X]" in window.pictures[1].text()
     assert "[" not in window.pictures[2].text()
 
@@ -82,8 +84,8 @@ def test_blind_shows_letters_only(window, heard, qtbot):
     assert [text[0] for text in told] == list("ABCDE")
     assert not any(word in " ".join(told) for word in ("px", "%", "Recommended"))
     qtbot.keyClick(window, Qt.Key.Key_N)  # the recommendation is not marked, nor taken so
-    assert not window.aside.accept.isVisible()
-    assert not window.aside.legend.isVisible()
+    assert not window.accept_button.isVisible()
+    assert not window.legend.isVisible()
     window.pictures[0].click()
     assert "[5]" in window.pictures[4].text()
     qtbot.keyClick(window, Qt.Key.Key_5)

@@ -20,7 +20,7 @@ def options(qtbot):
     options.resize(340, 400)
     options.show()
     QApplication.setActiveWindow(options)
-    options.set_layers(["fundus", "cells"], 0)
+    options.layer.show_entries(["fundus", "cells"], 0)
     options.set_channels(["RGB", "red"], 0)
     return options
 
@@ -39,12 +39,10 @@ def choose_next(qtbot, combo):
 
 
 def test_setters_emit_nothing(options, heard):
-    options.set_layers(["a", "b", "c"], 2)
+    options.layer.show_entries(["a", "b", "c"], 2)
     options.set_channels(["x", "y", "z"], 1)
-    options.set_contrast("layer")
     options.set_field("512 x 512 px", automatic=False, frame=True)
-    options.set_overlap("replace")
-    options.set_blind(True)
+    options.set_choices(contrast="layer", overlap="replace", blind=True)
     assert heard == []
 
 
@@ -68,7 +66,7 @@ def test_the_user_asks(options, heard, qtbot):
 def test_choices_that_are_none_are_not_shown(options):
     options.set_channels([], -1)
     assert not options.channels.isVisible()
-    options.set_layers(["only"], 0)
+    options.layer.show_entries(["only"], 0)
     assert not options.layer.isEnabled()
 
 

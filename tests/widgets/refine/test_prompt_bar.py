@@ -27,7 +27,7 @@ def heard(bar):
 
 def test_setters_emit_nothing(bar, heard):
     bar.set_tool("box")
-    bar.set_keys({"add": "A", "box": "Shift+B"})
+    bar.set_keys({"prompt_sign": "A", "box": "Shift+B"})
     bar.set_limits(100, 200)
     assert heard == []
     assert [tool for tool, button in bar.tools.items() if button.isChecked()] == ["box"]
@@ -83,7 +83,7 @@ def test_limits_keep_the_numbers_while_they_stay(bar):
 
 
 def test_names_fit_in_a_row_or_two(bar):
-    bar.set_keys(dict.fromkeys(bar.tools, "Shift+X"))
+    bar.set_keys(dict.fromkeys(["prompt_sign", *bar.tools], "Shift+X"))
     widths = [button.sizeHint().width() for button in bar.tools.values()]
     rows = []
     for width in (sum(widths) + 16, 3 * max(widths) + 8):

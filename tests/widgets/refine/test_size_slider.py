@@ -59,7 +59,7 @@ def test_it_has_two_ends(heard):
 
 
 def test_its_keys_are_told(heard):
-    heard.set_keys(";", "'")
+    heard.set_keys({"smaller": ";", "larger": "'"})
     assert heard.toolTip().endswith("Keys: ; and '")
-    heard.set_keys("", "")
+    heard.set_keys({})
     assert "Keys" not in heard.toolTip()

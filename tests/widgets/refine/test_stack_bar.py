@@ -45,7 +45,7 @@ def test_a_single_plane_hides_it(bar):
 def test_setters_emit_nothing(bar, heard):
     bar.set_slices(12, 3)
     bar.strip.set_results({3: (0.2, "accepted"), 4: (2.0, "unheard of")})
-    bar.set_keys({1: ".", -1: ",", "both": "Shift+N"})
+    bar.set_keys({"carry_next": ".", "carry_previous": ",", "propagate": "Shift+N"})
     bar.set_active(False)
     assert heard == []
 
@@ -72,7 +72,7 @@ def test_there_is_nowhere_to_go_beyond_the_ends(bar):
 
 
 def test_keys_are_on_the_buttons(bar):
-    bar.set_keys({1: ".", -1: ",", "both": "Shift+N"})
+    bar.set_keys({"carry_next": ".", "carry_previous": ",", "propagate": "Shift+N"})
     assert bar.propagate_one[1].shown_text().endswith("[.]")
     assert bar.propagate["both"].shown_text() == "↑↓  [Shift+N]"
     assert "Key: Shift+N" in bar.propagate["both"].toolTip()
@@ -122,7 +122,7 @@ def test_words_say_what_is_known(bar):
 
 
 def test_a_movie_has_frames(bar):
-    bar.set_keys({1: "."})
+    bar.set_keys({"carry_next": "."})
     bar.set_slices(8, 2, "frame")
     assert bar.strip.words_at(2) == "Frame 2 of 0–7: nothing yet"  # noqa: RUF001
     buttons = [*bar.propagate_one.values(), *bar.propagate.values()]

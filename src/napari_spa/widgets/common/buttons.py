@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from qtpy.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSize, Qt
@@ -18,8 +18,6 @@ from qtpy.QtGui import (
     QPaintEvent,
     QPen,
     QPixmap,
-    QTextLayout,
-    QTextOption,
     QWheelEvent,
 )
 from qtpy.QtWidgets import (
@@ -47,6 +45,13 @@ if TYPE_CHECKING:
 
 PADDING = 4
 _DISABLED_ALPHA = 165
+Part = TypeVar("Part")
+
+
+def sure(part: Part | None) -> Part:
+    """Return a part of a widget that is always there, though PyQt's types let it be None."""
+    assert part is not None
+    return part
 
 
 def show_key(key: str) -> str:
@@ -62,6 +67,12 @@ def with_key(text: str, key: str) -> str:
 def tip_with_key(tip: str, key: str) -> str:
     """Append a key to a tooltip, if there is one."""
     return f"{tip}\nKey: {show_key(key)}" if key else tip
+
+
+def explain(part: QWidget, tip: str) -> None:
+    """Give a control a tooltip that is read out, too."""
+    part.setToolTip(tip)
+    part.setAccessibleDescription(tip)
 
 
 def open_menu(menu: QMenu, widget: QWidget, place: QPoint | None = None) -> None:
@@ -90,6 +101,13 @@ def add_entry(
     menu.addAction(entry)
 
 
+def with_alpha(colour: QColor, alpha: int) -> QColor:
+    """Return a colour with another opacity, of 255."""
+    colour = QColor(colour)
+    colour.setAlpha(alpha)
+    return colour
+
+
 def draw_ring(widget: QWidget, part: QRect | None = None) -> None:
     """Draw the focus around a widget or a part of it, if it is there, in the colour of its text.
 
@@ -102,11 +120,11 @@ def draw_ring(widget: QWidget, part: QRect | None = None) -> None:
     painter.drawRect((part or widget.rect()).adjusted(1, 1, -1, -1))
 
 
-def draw_ring_of(view: QAbstractItemView, event: QEvent | None) -> None:
+def draw_ring_of(view: QAbstractItemView, event: QEvent) -> None:
     """Draw the focus into the frame of a list or table, whose rows are painted elsewhere."""
-    if event is not None and event.type() == QEvent.Type.Paint:
+    if event.type() == QEvent.Type.Paint:
         draw_ring(view)
-    elif event is not None and event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
+    elif event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
         view.update()
 
 
@@ -120,7 +138,6 @@ class FittingButton(QPushButton):
 
     def __init__(self, *texts: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._texts: tuple[str, ...] = ("",)
         self._refocus = False
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setAutoDefault(False)
@@ -156,9 +173,9 @@ class FittingButton(QPushButton):
         letters = self._size_of("m" * 8)
         return size.boundedTo(letters)
 
-    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+    def keyPressEvent(self, event: QKeyEvent) -> None:
         """Let Enter press the button as Space does."""
-        if event is not None and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.click()
         else:
             super().keyPressEvent(event)
@@ -167,25 +184,24 @@ class FittingButton(QPushButton):
         """Hand the focus to no other button when disabled: who presses twice would press that."""
         return self.isEnabled() and super().focusNextPrevChild(forwards)
 
-    def focusOutEvent(self, event: QFocusEvent | None) -> None:
+    def focusOutEvent(self, event: QFocusEvent) -> None:
         """Remember when the focus went because the button was disabled."""
         self._refocus = not self.isEnabled()
         super().focusOutEvent(event)
 
-    def changeEvent(self, event: QEvent | None) -> None:
+    def changeEvent(self, event: QEvent) -> None:
         """Take the focus back when enabled again, unless it went elsewhere meanwhile.
 
         Everything is disabled while the model works, several times a minute; who works
         with the keyboard alone would have to find the place again each time.
         """
         super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.EnabledChange and self.isEnabled():
-            window = self.window()
-            if self._refocus and window is not None and window.focusWidget() is None:
+        if event.type() == QEvent.Type.EnabledChange and self.isEnabled():
+            if self._refocus and sure(self.window()).focusWidget() is None:
                 self.setFocus(Qt.FocusReason.OtherFocusReason)
             self._refocus = False
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the button and the text that fits."""
         painter = QStylePainter(self)
         self.draw_frame(painter)
@@ -196,9 +212,8 @@ class FittingButton(QPushButton):
 
     def ink(self) -> QColor:
         """Return the colour to write in: the theme's, and readable when disabled."""
-        ink = QColor(self.palette().color(self.foregroundRole()))
-        ink.setAlpha(255 if self.isEnabled() else _DISABLED_ALPHA)
-        return ink
+        ink = self.palette().color(self.foregroundRole())
+        return with_alpha(ink, 255 if self.isEnabled() else _DISABLED_ALPHA)
 
     def draw_frame(self, painter: QStylePainter) -> None:
         """Draw what is under the text, as the style does."""
@@ -213,19 +228,16 @@ class FittingButton(QPushButton):
     def _size_of(self, text: str) -> QSize:
         option = QStyleOptionButton()
         self.initStyleOption(option)
-        metrics = self.fontMetrics()
+        metrics, kind = self.fontMetrics(), QStyle.ContentsType.CT_PushButton
         content = QSize(metrics.horizontalAdvance(text) + 2, metrics.height())
-        smallest = QSize(content.width() + 2 * PADDING, 0)
-        style = self.style()
-        if style is None:
-            return smallest
-        kind = QStyle.ContentsType.CT_PushButton
-        return style.sizeFromContents(kind, option, content, self).expandedTo(smallest)
+        size = sure(self.style()).sizeFromContents(kind, option, content, self)
+        return size.expandedTo(QSize(content.width() + 2 * PADDING, 0))
 
 
 SMALLEST_SIDE, LARGEST_SIDE = 108, 280
 MOST_LINES = 4
 SMALLEST_FONT = 0.7  # of the theme's
+_WORDS = int(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop | Qt.TextFlag.TextWordWrap)
 
 
 class PictureButton(FittingButton):
@@ -238,9 +250,8 @@ class PictureButton(FittingButton):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent=parent)
         self.pixmap: QPixmap | None = None
-        self._words = ""
-        self._sample = ""
-        self.share: float | None = None
+        self._words = self._sample = ""
+        self.share: float | None = None  # in [0, 1]; a thin bar along the picture's lower edge
         self._largest = LARGEST_SIDE
         # A fixed height would be the size hint's, whatever the width.
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -257,11 +268,6 @@ class PictureButton(FittingButton):
         if side != self._largest:
             self._largest = side
             self.updateGeometry()
-
-    def set_share(self, share: float | None) -> None:
-        """Show a share, in [0, 1], as a thin bar along the picture's lower edge."""
-        self.share = share
-        self.update()
 
     def set_words(self, words: str, sample: str = "") -> None:
         """Change the words; the longest that may come (``sample``) keeps room for itself."""
@@ -295,12 +301,7 @@ class PictureButton(FittingButton):
         height = self.height() - self._words_height(self.width() - 2 * PADDING) - 3 * PADDING
         return QRectF(PADDING, PADDING, self.width() - 2 * PADDING, max(1, height))
 
-    def shown_lines(self) -> list[str]:
-        """Return the words as they are drawn at the present width."""
-        width = self.width() - 2 * PADDING
-        return wrap(self._words, self._words_font(width), width)
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the button, the picture and the words."""
         painter = QStylePainter(self)
         self.draw_frame(painter)
@@ -321,25 +322,22 @@ class PictureButton(FittingButton):
         top = round(area.bottom()) + PADDING
         room = QRect(PADDING, top, self.width() - 2 * PADDING, self.height() - top)
         painter.setFont(self._words_font(room.width()))
-        flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
-        painter.drawText(room, int(flags), "\n".join(self.shown_lines()))
+        painter.drawText(room, _WORDS, self._words)
         painter.end()
         draw_ring(self)
 
     def draw_picture(self, painter: QPainter, area: QRectF, pixmap: QPixmap) -> None:
         """Draw the whole picture into an area, its shape kept."""
-        scale = min(area.width() / pixmap.width(), area.height() / pixmap.height())
-        draw_scaled(painter, pixmap, area.center(), scale)
+        draw_fitted(painter, pixmap, area)
 
     def _draw_share(self, painter: QPainter, area: QRectF, share: float) -> None:
         """Draw the bar under the picture, in the gap that the words leave."""
         side = min(area.width(), area.height())
         line = QRectF(area.center().x() - side / 2, area.bottom() + 1, side, PADDING - 1)
         ink = self.ink()
-        ink.setAlpha(ink.alpha() // 4)
-        painter.fillRect(line, ink)
+        painter.fillRect(line, with_alpha(ink, ink.alpha() // 4))
         line.setWidth(side * share)
-        painter.fillRect(line, self.ink())
+        painter.fillRect(line, ink)
 
     def _words_font(self, width: int) -> QFont:
         """Return the theme's font, a little smaller where its longest word would be cut."""
@@ -351,8 +349,16 @@ class PictureButton(FittingButton):
         return font
 
     def _words_height(self, width: int) -> int:
-        font = self._words_font(width)
-        return max(1, len(wrap(self._sample, font, width))) * QFontMetrics(font).lineSpacing()
+        metrics = QFontMetrics(self._words_font(width))
+        needed = metrics.boundingRect(QRect(0, 0, width, 0), _WORDS, self._sample).height()
+        line = metrics.lineSpacing()
+        return min(max(line, needed), MOST_LINES * line)
+
+
+def draw_fitted(painter: QPainter, pixmap: QPixmap, area: QRectF) -> None:
+    """Draw the whole of a picture into an area, its shape kept."""
+    scale = min(area.width() / pixmap.width(), area.height() / pixmap.height())
+    draw_scaled(painter, pixmap, area.center(), scale)
 
 
 def draw_scaled(painter: QPainter, pixmap: QPixmap, centre: QPointF, scale: float) -> None:
@@ -377,26 +383,6 @@ def to_pixmap(picture: NDArray[np.uint8]) -> QPixmap:
     return QPixmap.fromImage(image.copy())
 
 
-def wrap(text: str, font: QFont, width: int, most: int = MOST_LINES) -> list[str]:
-    """Break a text into lines, at most so many; what is over is elided."""
-    layout = QTextLayout(text, font)
-    option = QTextOption()
-    option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
-    layout.setTextOption(option)
-    layout.beginLayout()
-    starts = []
-    while (line := layout.createLine()).isValid():
-        line.setLineWidth(width)
-        starts.append(line.textStart())
-    layout.endLayout()
-    lines = [text[a:b].strip() for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
-    if len(lines) > most:
-        rest = text[starts[most - 1] :]
-        elided = QFontMetrics(font).elidedText(rest, Qt.TextElideMode.ElideRight, width)
-        lines[most - 1 :] = [elided]
-    return lines
-
-
 class NoWheelComboBox(QComboBox):
     """A combo box that leaves the wheel to the scrolling dock and the keys to the canvas."""
 
@@ -418,27 +404,20 @@ class NoWheelComboBox(QComboBox):
         self.setCurrentIndex(current)
         self.setEnabled(self.count() > 1)
 
-    def wheelEvent(self, event: QWheelEvent | None) -> None:
+    def wheelEvent(self, event: QWheelEvent) -> None:
         """Change nothing in passing."""
-        if event is not None:
-            event.ignore()
+        event.ignore()
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the box, its text elided where it does not fit."""
         painter = QStylePainter(self)
         option = QStyleOptionComboBox()
         self.initStyleOption(option)
-        style = self.style()
-        if style is not None:
-            room = style.subControlRect(
-                QStyle.ComplexControl.CC_ComboBox,
-                option,
-                QStyle.SubControl.SC_ComboBoxEditField,
-                self,
-            )
-            option.currentText = self.fontMetrics().elidedText(
-                option.currentText, Qt.TextElideMode.ElideRight, room.width() - 2
-            )
+        kind, part = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
+        room = sure(self.style()).subControlRect(kind, option, part, self).width() - 2
+        option.currentText = self.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideRight, room
+        )
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
         painter.end()
@@ -448,7 +427,7 @@ class NoWheelComboBox(QComboBox):
 class FocusRingSpinBox(QSpinBox):
     """A spin box that shows the focus."""
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the box, and the focus around it."""
         super().paintEvent(event)
         draw_ring(self)
@@ -457,7 +436,7 @@ class FocusRingSpinBox(QSpinBox):
 class FocusRingTabBar(QTabBar):
     """Tabs of which the current one shows the focus."""
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the tabs, and the focus around the current one."""
         super().paintEvent(event)
         draw_ring(self, self.tabRect(self.currentIndex()))
@@ -470,7 +449,7 @@ class FocusRingCheckBox(QCheckBox):
         super().__init__(text)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the box, and the focus around it."""
         super().paintEvent(event)
         draw_ring(self)
@@ -484,14 +463,11 @@ class FramedLabel(QLabel):
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.setContentsMargins(space, space // 2, space, space // 2)
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the text and the frame."""
         super().paintEvent(event)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colour = QColor(self.palette().color(self.foregroundRole()))
-        colour.setAlpha(colour.alpha() * 2 // 3)
-        painter.setPen(QPen(colour, 1))
-        painter.drawRoundedRect(
-            self.rect().adjusted(0, 0, -1, -1).toRectF().translated(0.5, 0.5), 4, 4
-        )
+        ink = self.palette().color(self.foregroundRole())
+        painter.setPen(QPen(with_alpha(ink, ink.alpha() * 2 // 3), 1))
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 4, 4)

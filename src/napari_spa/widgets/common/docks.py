@@ -44,7 +44,7 @@ class DockLayout(QObject):
         _OURS.add(widget)
         self._join_due = later(self, self._join)
         self._join_due.start()  # once napari has put it into a dock
-        self._other: QDockWidget | None = None  # beside ours
+        self._sharing: list[QDockWidget] = []  # those side by side
         self._widen_due = later(self, self._widen, _POLISHED_MS)
         self._widened, self._width = 0, _WIDTH
 
@@ -52,7 +52,7 @@ class DockLayout(QObject):
         """Put a new dock beside ours, or behind it as a tab: one above the other, none has room."""
         ours = self._dock()
         if ours is not None and not ours.isFloating():
-            self._share(ours, other, other=other)
+            self._share(ours, other)
             ours.raise_()
 
     def bring_forward(self) -> None:
@@ -97,10 +97,10 @@ class DockLayout(QObject):
             self._watched.visibilityChanged.disconnect(self._on_visible)
             self._watched = None
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Notice that the dock is hidden while its tab is behind."""
         dock = self._watched
-        if event is None or dock is None or watched is not dock:
+        if dock is None or watched is not dock:
             return False
         if event.type() == QEvent.Type.Hide and dock.isHidden() and _is_behind(dock):
             self._front_due.start()
@@ -132,10 +132,10 @@ class DockLayout(QObject):
         if other is None or ours.isFloating():
             return
         if window.dockWidgetArea(ours) == window.dockWidgetArea(other):
-            self._share(other, ours, other=other)
+            self._share(other, ours)
             ours.raise_()
 
-    def _share(self, first: QDockWidget, second: QDockWidget, *, other: QDockWidget) -> None:
+    def _share(self, first: QDockWidget, second: QDockWidget) -> None:
         """Put two docks beside each other, or make them tabs of one place in a narrow window."""
         window = self._widget.window()
         if not isinstance(window, QMainWindow):
@@ -144,10 +144,10 @@ class DockLayout(QObject):
         letter = max([_LETTER, *(each.fontMetrics().averageCharWidth() for each in labels)])
         if window.width() >= _WIDE * letter / _LETTER:
             window.splitDockWidget(first, second, Qt.Orientation.Horizontal)
-            self._other = other
+            self._sharing = [first, second]
         else:
             window.tabifyDockWidget(first, second)
-            self._width = _TAB_WIDTH  # as wide as the main flow needs
+            self._sharing, self._width = [second], _TAB_WIDTH  # as wide as the main flow needs
         self._widen_due.start()
 
     def _widen(self) -> None:
@@ -155,8 +155,8 @@ class DockLayout(QObject):
 
         Qt lays out docks when it gets to it, and what is new then takes room from the other.
         """
-        docks = [dock for dock in (self._dock(), self._other) if dock is not None]
         window = self._widget.window()
+        docks = [dock for dock in self._sharing if isalive(dock)]  # type: ignore[no-untyped-call]
         if isinstance(window, QMainWindow):
             window.resizeDocks(docks, [self._width] * len(docks), Qt.Orientation.Horizontal)
         self._widened += 1
@@ -192,9 +192,9 @@ class DockLifecycle(QObject):
         self._closing = False  # the window, unless a user answers that it shall stay open
         widget.installEventFilter(self)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Notice that the widget is shown, closed or elsewhere, and that its window closes."""
-        kind = None if event is None else event.type()
+        kind = event.type()
         if watched is self._widget:
             if kind == QEvent.Type.Show:
                 self._on_shown()

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -31,8 +30,8 @@ from napari_spa.io.export import (
     free_name,
 )
 from napari_spa.viewer.background import later
-from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
-from napari_spa.widgets.common.layouts import row_of, wrapped
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, explain
+from napari_spa.widgets.common.layouts import row_of, tip_button, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +39,8 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
 
 _VALUES = {
-    "objects": ("objects", "Instance: each object has a number of its own."),
-    "classes": ("classes", "Semantic: all objects of a class have the same number."),
+    "objects": "Instance: each object has a number of its own.",
+    "classes": "Semantic: all objects of a class have the same number.",
 }
 _BESIDE = ("masks", "coco", "rois", "geojson", "stl")
 _NAMED = 2  # files that are named where they would be replaced
@@ -79,25 +78,33 @@ class ExportDialog(QDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export")
-        self._names, self._single, self._deep = list(names), single, deep
+        self._names, self._single = list(names), single
         self._replacing = False
         self.kinds = {kind: FocusRingCheckBox(known.title) for kind, known in FORMATS.items()}
-        self.values = {value: FocusRingCheckBox(text) for value, (text, _) in _VALUES.items()}
+        for kind, box in self.kinds.items():
+            flat = kind == "stl" and not deep
+            problem = "The image has no planes along Z." if flat else format_problem(kind)
+            explain(box, problem or FORMATS[kind].about)
+            box.setEnabled(not problem)
+            box.setChecked(kind in request.formats and not problem)
+        self.values = {value: FocusRingCheckBox(value) for value in _VALUES}
+        for value, box in self.values.items():
+            explain(box, _VALUES[value])
+            box.setChecked(value in request.values)
         self.folder = QLineEdit(str(request.folder))
         self.name = QLineEdit(names[0] if single else "", self)
         self.name.setVisible(single)
-        self.browse = FittingButton("Browse…")
+        self.browse = tip_button("Browse…", narrow=True)
         self.there = wrapped()
         self.rename = FittingButton("Use new names" if single else "Use a new folder")
         self.start, self.close_button = FittingButton("Export"), FittingButton("Close")
         self._due = later(self, self.look)
         self._due.setInterval(_WAIT_MS)
-        self._show(request)
         self._compose()
         self._connect()
         self.look()
 
-    def showEvent(self, event: QShowEvent | None) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         """Write the fields in the font that napari's style gives to labels."""
         super().showEvent(event)
         for field in (self.folder, self.name):
@@ -126,12 +133,12 @@ class ExportDialog(QDialog):
             why_not = "Choose a folder."
         elif self._single and not self._called():
             why_not = "Write a name without a folder in it."
-        possible = not why_not
-        there = existing(request, self._called(), single=self._single) if possible else []
+        names = self._called()
+        there = [] if why_not else existing(request, names, single=self._single)
         self.there.setText(why_not or _in_words(there))
         self.rename.setVisible(bool(there))
         self.start.set_texts(f"Replace {counted(len(there), 'file')}" if there else "Export")
-        self.start.setEnabled(possible)
+        self.start.setEnabled(not why_not)
         # Enter replaces nothing.
         self.start.setDefault(not there)
         self.rename.setDefault(bool(there))
@@ -143,47 +150,34 @@ class ExportDialog(QDialog):
         name = self.name.text().strip()
         return [name] if name and Path(name).name == name else []
 
-    def _show(self, request: ExportRequest) -> None:
-        for kind, box in self.kinds.items():
-            problem = format_problem(kind)
-            if kind == "stl" and not self._deep:
-                problem = "The image has no planes along Z."
-            box.setToolTip(problem or FORMATS[kind].about)
-            box.setAccessibleDescription(problem or FORMATS[kind].about)
-            box.setEnabled(not problem)
-            box.setChecked(kind in request.formats and not problem)
-        for value, box in self.values.items():
-            box.setToolTip(_VALUES[value][1])
-            box.setAccessibleDescription(_VALUES[value][1])
-            box.setChecked(value in request.values)
-
     def _compose(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.addWidget(QLabel("<b>Label images</b>: a number for each pixel"))
-        layout.addLayout(_in_row([self.kinds[kind] for kind in NUMBERED]))
-        numbers = [QLabel("Numbers of"), *self.values.values()]
-        layout.addLayout(_in_row(numbers, indent=20))
-        layout.addSpacing(8)
-        layout.addWidget(QLabel("<b>Objects</b>"))
-        grid = QGridLayout()
+        layout, kinds = QVBoxLayout(self), self.kinds
+        objects = QGridLayout()
         for place, kind in enumerate(_BESIDE):
-            grid.addWidget(self.kinds[kind], place // 2, place % 2)
-        layout.addLayout(grid)
-        layout.addSpacing(8)
-        layout.addWidget(QLabel("<b>Tables and log</b>"))
-        layout.addLayout(_in_row([self.kinds["tables"], self.kinds["logs"]]))
-        layout.addSpacing(8)
+            objects.addWidget(kinds[kind], place // 2, place % 2)
+        numbers = _in_row([QLabel("Numbers of"), *self.values.values()], indent=20)
+        for title, *parts in (
+            (
+                "<b>Label images</b>: a number for each pixel",
+                _in_row([kinds[kind] for kind in NUMBERED]),
+                numbers,
+            ),
+            ("<b>Objects</b>", objects),
+            ("<b>Tables and log</b>", _in_row([kinds["tables"], kinds["logs"]])),
+        ):
+            layout.addWidget(QLabel(title))
+            for part in parts:
+                layout.addLayout(part)
+            layout.addSpacing(8)
         form = QGridLayout()
-        for place, (words, field) in enumerate((("Folder", self.folder), ("Name", self.name))):
+        fields = [("Folder", self.folder), *([("Name", self.name)] if self._single else [])]
+        for place, (words, field) in enumerate(fields):
             label = QLabel(words)
             label.setBuddy(field)
             field.setAccessibleName(words)
-            if field is self.name and not self._single:
-                continue
             form.addWidget(label, place, 0)
             form.addWidget(field, place, 1)
         self.name.setToolTip("What the names of the files begin with.")
-        self.browse.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         form.addWidget(self.browse, 0, 2)
         layout.addLayout(form)
         layout.addWidget(self.there)
@@ -237,7 +231,7 @@ def _in_words(there: Sequence[Path]) -> str:
     if not there:
         return ""
     names = ", ".join(path.name for path in there[:_NAMED])
-    more = len(there) - _NAMED
-    also = f" and {counted(more, 'more file')}" if more > 0 else ""
+    more = len(there[_NAMED:])
+    also = f" and {counted(more, 'more file')}" if more else ""
     verb = "are" if len(there) > 1 else "is"
     return f"{names}{also} {verb} there already."

@@ -30,16 +30,10 @@ class EvenGrid(QLayout):
     """
 
     def __init__(
-        self,
-        columns: Sequence[int],
-        parent: QWidget | None = None,
-        *,
-        spacing: int = 4,
-        wanted: int = 0,
-        row: bool = False,
+        self, columns: Sequence[int], parent: QWidget, *, spacing: int = 4, row: bool = False
     ) -> None:
         super().__init__(parent)
-        self._wanted, self._row = wanted, row
+        self._row = row
         self._items: list[QLayoutItem] = []
         self._choices = tuple(columns)
         self.setContentsMargins(0, 0, 0, 0)
@@ -50,13 +44,10 @@ class EvenGrid(QLayout):
         self._choices = tuple(columns)
         self.invalidate()
 
-    # ------------------------------------------------------------------ what Qt asks for
-
-    def addItem(self, item: QLayoutItem | None) -> None:
+    def addItem(self, item: QLayoutItem) -> None:
         """Append a cell."""
-        if item is not None:
-            self._items.append(item)
-            self.invalidate()
+        self._items.append(item)
+        self.invalidate()
 
     def count(self) -> int:
         """Return the number of cells."""
@@ -90,64 +81,54 @@ class EvenGrid(QLayout):
     def sizeHint(self) -> QSize:
         """Return the size with the preferred number of columns."""
         cells = self._shown()
+        widths = [cell.sizeHint().width() for cell in cells]
         columns = max(1, min(self._choices[0], len(cells)))
-        width = self._total(columns, max((c.sizeHint().width() for c in cells), default=0))
+        width = self._total(columns, max(widths, default=0))
         if self._row:
-            width = sum(c.sizeHint().width() + self.spacing() for c in cells)
+            width = sum(widths) + len(widths) * self.spacing()
         return QSize(width, self.heightForWidth(width))
 
     def minimumSize(self) -> QSize:
         """Return the size with the fewest columns."""
-        cells = self._shown()
-        width = self._total(min(self._choices), self._narrowest(cells))
-        return QSize(width, max((c.minimumSize().height() for c in cells), default=0))
-
-    # ------------------------------------------------------------------ arranging
+        sizes = [cell.minimumSize() for cell in self._shown()]
+        width = self._total(min(self._choices), max((s.width() for s in sizes), default=0))
+        return QSize(width, max((s.height() for s in sizes), default=0))
 
     def _shown(self) -> list[QLayoutItem]:
         return [item for item in self._items if not item.isEmpty()]
 
-    @staticmethod
-    def _narrowest(cells: Sequence[QLayoutItem]) -> int:
-        return max((cell.minimumSize().width() for cell in cells), default=0)
-
     def _total(self, columns: int, cell: int) -> int:
-        margins = self.contentsMargins()
-        return columns * cell + (columns - 1) * self.spacing() + margins.left() + margins.right()
+        return columns * cell + (columns - 1) * self.spacing()
 
     def _arrange(self, rect: QRect, *, move: bool) -> int:
         """Place the cells, or only measure; return the height they take, in pixels."""
-        cells = self._shown()
+        cells, gap = self._shown(), self.spacing()
         if not cells:
             return 0
-        inner = rect.marginsRemoved(self.contentsMargins())
-        spare = inner.width() - self._total(0, 0) - sum(c.minimumSize().width() for c in cells)
-        spare -= len(cells) * self.spacing()
+        least = [cell.minimumSize().width() for cell in cells]
+        spare = rect.width() + gap - sum(least) - len(cells) * gap
         if self._row and spare >= 0:
-            left, height = inner.left(), max(cell.sizeHint().height() for cell in cells)
-            for cell in cells:
-                width = cell.minimumSize().width() + spare // len(cells)
+            left, height = rect.left(), max(cell.sizeHint().height() for cell in cells)
+            for cell, width in zip(cells, least, strict=True):
+                width += spare // len(cells)
                 if move:
-                    cell.setGeometry(QRect(left, inner.top(), width, height))
-                left += width + self.spacing()
-            return height + rect.height() - inner.height()
-        gap, needed = self.spacing(), max(self._wanted, self._narrowest(cells))
-        fitting = (c for c in self._choices if self._total(c, needed) <= rect.width())
+                    cell.setGeometry(QRect(left, rect.top(), width, height))
+                left += width + gap
+            return height
+        fitting = (c for c in self._choices if self._total(c, max(least)) <= rect.width())
         columns = next(fitting, self._choices[-1])
-        width = max(1, (inner.width() - (columns - 1) * gap) // columns)
-        top = inner.top()
+        width, top = max(1, (rect.width() + gap) // columns - gap), rect.top()
         for start in range(0, len(cells), columns):
             row = cells[start : start + columns]
             height = max(
                 cell.heightForWidth(width) if cell.hasHeightForWidth() else cell.sizeHint().height()
                 for cell in row
             )
-            left = inner.left() + (columns - len(row)) * (width + gap) // 2
+            left = rect.left() + (columns - len(row)) * (width + gap) // 2
             for position, cell in enumerate(row if move else ()):
                 cell.setGeometry(QRect(left + position * (width + gap), top, width, height))
             top += height + gap
-        margins = self.contentsMargins()
-        return top - gap - inner.top() + margins.top() + margins.bottom()
+        return top - gap - rect.top()
 
 
 def tip_button(*texts: str, tip: str = "", narrow: bool = False) -> FittingButton:

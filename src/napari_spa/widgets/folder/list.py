@@ -18,7 +18,7 @@ from qtpy.QtCore import (  # type: ignore[attr-defined]
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QFont, QImage, QKeyEvent, QPainter, QPainterPath, QPen, QPolygonF
+from qtpy.QtGui import QColor, QFont, QKeyEvent, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QListView,
@@ -31,11 +31,18 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.core.presentation import capitalised, counted
-from napari_spa.io.projects.project import ProjectItem, in_brief
-from napari_spa.widgets.common.buttons import draw_ring_of, open_menu
+from napari_spa.io.projects.project import in_brief
+from napari_spa.widgets.common.buttons import (
+    draw_fitted,
+    draw_ring_of,
+    open_menu,
+    sure,
+    to_pixmap,
+    with_alpha,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -43,7 +50,6 @@ if TYPE_CHECKING:
     from napari_spa.io.projects.project import ProjectItem
 
     Thumbnail = Callable[[ProjectItem], NDArray[np.uint8] | None]
-    from collections.abc import Iterable, Mapping
 
 
 TROUBLED = "problem"
@@ -67,38 +73,38 @@ STATUS_COLOURS = {
 FLAG_COLOUR = (213, 94, 0)
 
 
+_MARKS = {  # the lines within a sign, in shares of its box
+    "done": [[(0.27, 0.52), (0.44, 0.69), (0.74, 0.34)]],
+    "review": [
+        [(0.36, 0.38), (0.41, 0.26), (0.52, 0.24), (0.61, 0.29), (0.64, 0.42), (0.5, 0.58)],
+        [(0.5, 0.77), (0.5, 0.78)],
+    ],
+    TROUBLED: [[(0.5, 0.42), (0.5, 0.66)], [(0.5, 0.84), (0.5, 0.85)]],
+    "skipped": [[(0.28, 0.72), (0.72, 0.28)]],
+}
+
+
 def draw_status(painter: QPainter, status: str, box: QRectF) -> None:
     """Draw the sign of a state."""
     colour = QColor(*STATUS_COLOURS.get(status, STATUS_COLOURS["to do"]))
+    inner, thick = box.adjusted(1, 1, -1, -1), max(1.5, box.width() / 8)
+    filled = status in ("done", "review", TROUBLED)
     painter.save()
     painter.setRenderHint(painter.RenderHint.Antialiasing)
-    inner = box.adjusted(1, 1, -1, -1)
-    thick = max(1.5, box.width() / 8)
-    pen = QPen(colour, thick, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap)
-    painter.setPen(pen)
-    painter.setBrush(Qt.BrushStyle.NoBrush)
-    if status == "in progress":
+    painter.setPen(QPen(Qt.PenStyle.NoPen) if filled else QPen(colour, thick))
+    painter.setBrush(colour if filled else Qt.GlobalColor.transparent)
+    if status == TROUBLED:
+        painter.drawPolygon(_points(inner, [(0.5, 0), (1, 1), (0, 1)]))
+    else:
         painter.drawEllipse(inner)
+    ink = QColor("white") if filled else colour
+    painter.setPen(QPen(ink, thick, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+    for line in _MARKS.get(status, []):
+        painter.drawPolyline(_points(inner, line))
+    if status == "in progress":
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(colour)
         painter.drawPie(inner, 90 * 16, -180 * 16)
-    elif status in ("done", "review", TROUBLED):
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(colour)
-        if status == TROUBLED:
-            top = QPointF(inner.center().x(), inner.top())
-            painter.drawPolygon(QPolygonF([top, inner.bottomRight(), inner.bottomLeft()]))
-        else:
-            painter.drawEllipse(inner)
-        painter.setPen(
-            QPen(QColor(255, 255, 255), thick, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap)
-        )
-        painter.drawPath(_mark(status, inner))
-    elif status == "skipped":
-        painter.drawEllipse(inner)
-        painter.drawLine(_at(inner, 0.28, 0.72), _at(inner, 0.72, 0.28))
-    else:
-        painter.drawEllipse(inner)
     painter.restore()
 
 
@@ -106,37 +112,17 @@ def draw_flag(painter: QPainter, box: QRectF) -> None:
     """Draw a flag on its pole."""
     painter.save()
     painter.setRenderHint(painter.RenderHint.Antialiasing)
-    colour = QColor(*FLAG_COLOUR)
-    painter.setPen(QPen(colour, max(1.5, box.width() / 9)))
-    painter.drawLine(_at(box, 0.25, 0.08), _at(box, 0.25, 0.95))
-    painter.setBrush(colour)
+    painter.setPen(QPen(QColor(*FLAG_COLOUR), max(1.5, box.width() / 9)))
+    painter.drawPolyline(_points(box, [(0.25, 0.08), (0.25, 0.95)]))
+    painter.setBrush(QColor(*FLAG_COLOUR))
     painter.setPen(Qt.PenStyle.NoPen)
-    painter.drawPolygon(QPolygonF([_at(box, 0.25, 0.08), _at(box, 0.9, 0.3), _at(box, 0.25, 0.55)]))
+    painter.drawPolygon(_points(box, [(0.25, 0.08), (0.9, 0.3), (0.25, 0.55)]))
     painter.restore()
 
 
-def _mark(status: str, box: QRectF) -> QPainterPath:
-    path = QPainterPath()
-    if status == "done":
-        path.moveTo(_at(box, 0.27, 0.52))
-        path.lineTo(_at(box, 0.44, 0.69))
-        path.lineTo(_at(box, 0.74, 0.34))
-    elif status == "review":
-        path.moveTo(_at(box, 0.36, 0.38))
-        path.cubicTo(_at(box, 0.36, 0.16), _at(box, 0.68, 0.2), _at(box, 0.64, 0.42))
-        path.lineTo(_at(box, 0.5, 0.58))
-        path.moveTo(_at(box, 0.5, 0.77))
-        path.lineTo(_at(box, 0.5, 0.78))
-    else:
-        path.moveTo(_at(box, 0.5, 0.42))
-        path.lineTo(_at(box, 0.5, 0.66))
-        path.moveTo(_at(box, 0.5, 0.84))
-        path.lineTo(_at(box, 0.5, 0.85))
-    return path
-
-
-def _at(box: QRectF, x: float, y: float) -> QPointF:
-    return QPointF(box.left() + x * box.width(), box.top() + y * box.height())
+def _points(box: QRectF, shares: Iterable[tuple[float, float]]) -> QPolygonF:
+    at, width, height = box.topLeft(), box.width(), box.height()
+    return QPolygonF([at + QPointF(x * width, y * height) for x, y in shares])
 
 
 ALL, FLAGGED = "all", "flagged"
@@ -260,8 +246,6 @@ class FolderModel(QAbstractListModel):
         """Return the row of an image; None where it is not listed."""
         return None if name is None else self._places.get(name)
 
-    # ------------------------------------------------------------------ what Qt asks for
-
     def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:
         """Return the number of images that are listed."""
         return 0 if parent.isValid() else len(self.names)
@@ -332,9 +316,7 @@ class FolderList(QListView):
     def set_open(self, name: str | None) -> None:
         """Mark the image that is in the viewer."""
         self.rows.open_name = name
-        viewport = self.viewport()
-        if viewport is not None:
-            viewport.update()
+        sure(self.viewport()).update()
 
     def set_font(self, font: QFont) -> None:
         """Write in a font: napari's style sheet sets none for lists."""
@@ -352,12 +334,10 @@ class FolderList(QListView):
         return QSize(150, self._height(_FEWEST_ROWS))
 
     def _height(self, rows: int) -> int:
-        return rows * self.rows.height(self) + 2 * self.frameWidth() + 2
+        return rows * self.rows.height() + 2 * self.frameWidth() + 2
 
-    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+    def keyPressEvent(self, event: QKeyEvent) -> None:
         """Open the image, move; leave every other key to the viewer."""
-        if event is None:
-            return
         name = self.chosen_name()
         if name is not None and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.chosen.emit(name)
@@ -366,7 +346,7 @@ class FolderList(QListView):
         else:
             event.ignore()
 
-    def event(self, event: QEvent | None) -> bool:
+    def event(self, event: QEvent) -> bool:
         """Draw the focus into the frame."""
         done = super().event(event)
         draw_ring_of(self, event)
@@ -380,9 +360,9 @@ class FolderList(QListView):
         return menu
 
     def _on_menu(self, place: QPoint) -> None:
-        index, viewport = self.indexAt(place), self.viewport()
-        if index.isValid() and viewport is not None:
-            open_menu(self.menu(str(index.data())), viewport, place)
+        index = self.indexAt(place)
+        if index.isValid():
+            open_menu(self.menu(str(index.data())), sure(self.viewport()), place)
 
 
 class _ImageRow(QStyledItemDelegate):
@@ -390,24 +370,21 @@ class _ImageRow(QStyledItemDelegate):
 
     def __init__(self, thumbnail: Thumbnail, parent: QWidget) -> None:
         super().__init__(parent)
-        self._thumbnail = thumbnail
+        self._thumbnail, self._widget = thumbnail, parent
         self.open_name: str | None = None
 
-    def height(self, widget: QWidget) -> int:
+    def height(self) -> int:
         """Return the height of a row, in pixels."""
-        return 3 * widget.fontMetrics().lineSpacing() + 2 * _GAP
+        return 3 * self._widget.fontMetrics().lineSpacing() + 2 * _GAP
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
         """Return the size of a row."""
-        widget = self.parent()
-        return QSize(150, self.height(widget) if isinstance(widget, QWidget) else 60)
+        return QSize(150, self.height())
 
-    def paint(
-        self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex
-    ) -> None:
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Draw a row."""
-        item, widget = index.data(ITEM_ROLE), self.parent()
-        if painter is None or item is None or not isinstance(widget, QWidget):
+        item, widget = index.data(ITEM_ROLE), self._widget
+        if item is None:
             return
         painter.save()
         row = QRect(option.rect)
@@ -415,7 +392,7 @@ class _ImageRow(QStyledItemDelegate):
         self._draw_ground(painter, option, row, ink)
         side = row.height() - 2 * _GAP
         box = QRect(row.left() + _GAP + 2, row.top() + _GAP, side, side)
-        self._draw_thumbnail(painter, item, box, ink, widget)
+        self._draw_thumbnail(painter, item, box, ink)
         left = box.right() + 2 * _GAP
         words = QRect(left, box.top(), row.right() - left - _GAP, side)
         self._draw_words(painter, item, words, ink, widget)
@@ -425,44 +402,30 @@ class _ImageRow(QStyledItemDelegate):
         self, painter: QPainter, option: QStyleOptionViewItem, row: QRect, ink: QColor
     ) -> None:
         """Shade the selected row, and mark the one in the viewer with a bar on its left."""
-        shade = QColor(ink)
         if option.state & QStyle.StateFlag.State_Selected:
-            shade.setAlpha(46)
-            painter.fillRect(row, shade)
+            painter.fillRect(row, with_alpha(ink, 46))
         elif option.state & QStyle.StateFlag.State_MouseOver:
-            shade.setAlpha(20)
-            painter.fillRect(row, shade)
-        shade.setAlpha(30)
-        painter.fillRect(QRect(row.left(), row.bottom(), row.width(), 1), shade)
+            painter.fillRect(row, with_alpha(ink, 20))
+        painter.fillRect(QRect(row.left(), row.bottom(), row.width(), 1), with_alpha(ink, 30))
 
     def _draw_thumbnail(
-        self, painter: QPainter, item: ProjectItem, box: QRect, ink: QColor, widget: QWidget
+        self, painter: QPainter, item: ProjectItem, box: QRect, ink: QColor
     ) -> None:
         if item.name == self.open_name:
             bar = QRect(box.left() - _GAP - 2, box.top() - _GAP, 4, box.height() + 2 * _GAP)
             painter.fillRect(bar, ink)
         pixels = None if item.problem else self._thumbnail(item)
         if pixels is None:
-            faint = QColor(ink)
-            faint.setAlpha(24)
-            painter.fillRect(box, faint)
-            return
-        height, width = pixels.shape[:2]
-        image = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-        ratio = min(box.width() / width, box.height() / height)
-        size = QSize(max(1, round(width * ratio)), max(1, round(height * ratio)))
-        target = QRect(0, 0, size.width(), size.height())
-        target.moveCenter(box.center())
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        painter.drawImage(target, image)
+            painter.fillRect(box, with_alpha(ink, 24))
+        else:
+            draw_fitted(painter, to_pixmap(pixels), QRectF(box))
 
     def _draw_words(
         self, painter: QPainter, item: ProjectItem, words: QRect, ink: QColor, widget: QWidget
     ) -> None:
         metrics = widget.fontMetrics()
-        line, align = metrics.lineSpacing(), Qt.AlignmentFlag.AlignVCenter
+        line, sign, align = metrics.lineSpacing(), metrics.ascent(), Qt.AlignmentFlag.AlignVCenter
         first = QRect(words.left(), words.top(), words.width(), line)
-        sign = metrics.ascent()
         painter.setPen(ink)
         font = widget.font()
         if item.name == self.open_name:
@@ -475,19 +438,12 @@ class _ImageRow(QStyledItemDelegate):
             draw_flag(painter, QRectF(first.right() - sign, first.top() + 2, sign, sign))
         painter.setFont(widget.font())
         second = first.translated(0, line)
-        draw_status(
-            painter,
-            state_of(item),
-            QRectF(second.left(), second.center().y() - sign / 2 + 1, sign, sign),
-        )
-        second = second.adjusted(sign + _GAP, 0, 0, 0)
-        elide = Qt.TextElideMode.ElideRight
-        painter.drawText(
-            second, align, metrics.elidedText(second_line(item), elide, second.width())
-        )
-        quiet = QColor(ink)
-        quiet.setAlpha(190)
-        painter.setPen(quiet)
+        box = QRectF(second.left(), second.center().y() - sign / 2 + 1, sign, sign)
+        draw_status(painter, state_of(item), box)
+        second, elide = second.adjusted(sign + _GAP, 0, 0, 0), Qt.TextElideMode.ElideRight
+        said = metrics.elidedText(second_line(item), elide, second.width())
+        painter.drawText(second, align, said)
+        painter.setPen(with_alpha(ink, 190))
         third = first.translated(0, 2 * line)
         note = " ".join(third_line(item).split())
         painter.drawText(third, align, metrics.elidedText(note, elide, third.width()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
@@ -62,16 +61,15 @@ class ObjectPresenter(QObject):
         table.drop_requested.connect(self.reshaping.drop)
         bar, classes = table.classes, controller.classes
         bar.chosen.connect(classes.choose)
-        bar.add_requested.connect(lambda name: self._try(lambda: classes.add(name)))
-        bar.colour_requested.connect(
-            lambda name, colour: self._try(lambda: classes.recolour(name, colour))
-        )
         bar.rename_requested.connect(self.reshaping.rename_class)
-        bar.remove_requested.connect(lambda name: self._try(lambda: classes.remove(name)))
-        bar.import_requested.connect(lambda path: self._try(lambda: classes.load(Path(path))))
-        bar.export_requested.connect(
-            lambda path: self._try(lambda: write_classes(Path(path), classes.entries))
-        )
+        for wanted, action in (
+            (bar.add_requested, classes.add),
+            (bar.colour_requested, classes.recolour),
+            (bar.remove_requested, classes.remove),
+            (bar.import_requested, classes.load),
+            (bar.export_requested, lambda path: write_classes(path, classes.entries)),
+        ):
+            wanted.connect(partial(self._try, action))
         bar.by_class_requested.connect(classes.set_by_class)
         classes.changed.connect(self._on_classes)
         controller.objects_changed.connect(self._colour)
@@ -179,8 +177,8 @@ class ObjectPresenter(QObject):
         )
 
     @says_why_not
-    def _try(self, action: Callable[[], None]) -> None:
-        action()
+    def _try(self, action: Callable[..., None], *values: object) -> None:
+        action(*values)
 
     def _on_take(self) -> None:
         """Ask which layer, unless there is nothing to choose."""

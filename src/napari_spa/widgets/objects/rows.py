@@ -11,6 +11,7 @@ from qtpy.QtCore import (  # type: ignore[attr-defined]
     QEvent,
     QItemSelectionModel,
     QModelIndex,
+    QPointF,
     QRectF,
     QSize,
     Qt,
@@ -28,7 +29,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.core.presentation import counted
-from napari_spa.widgets.common.buttons import draw_ring_of
+from napari_spa.widgets.common.buttons import draw_ring_of, sure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ STATUS_COLOURS = {
     "edited": (204, 121, 167),
 }
 """RGB, told apart with any kind of colour vision; any other status is drawn in grey."""
+_GREY = (140, 140, 140)
 
 _ORDER = ("in progress", "review", "propagated", "edited", "accepted")
 
@@ -151,48 +153,30 @@ _NO_PARENT = QModelIndex()
 class ObjectModel(QAbstractTableModel):
     """The rows, for a view."""
 
-    def __init__(self, colour_of: Callable[[int], Sequence[float] | None] | None = None) -> None:
+    def __init__(self, colour_of: Callable[[int], Sequence[float] | None]) -> None:
         super().__init__()
         self.class_colours: Mapping[str, tuple[int, int, int]] = {}
         self.rows: tuple[ObjectRow, ...] = ()
         self._listed: list[ObjectRow] = []
-        self._sorted = (NUMBER, Qt.SortOrder.AscendingOrder)
+        self.order = (NUMBER, Qt.SortOrder.AscendingOrder)  # what it is sorted by
         self._colour_of = colour_of
         self._swatch = QSize(12, 12)
         self._ratio = 1.0
 
     def set_rows(self, rows: Sequence[ObjectRow]) -> None:
-        """Show other rows, sorted as those before."""
-        self.beginResetModel()
-        self.rows = tuple(rows)
-        known = {row: row for row in self._listed}  # with their texts and keys
-        self._listed = self._arrange([known.get(row, row) for row in rows])
-        self.endResetModel()
-
-    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column's numbers; equal ones by the object's.
+        """Show other rows, sorted by a column's numbers; equal ones by the object's.
 
         A ``QSortFilterProxyModel`` asks Python twice for each comparison: 400 rows then
         take 30 to 100 ms instead of one.
         """
-        self.layoutAboutToBeChanged.emit()
-        before = self.persistentIndexList()
-        numbers = [self.number_at(index.row()) for index in before]
-        self._sorted = (column, order)
-        self._listed = self._arrange(self._listed)
-        now = {row.number: place for place, row in enumerate(self._listed)}
-        after = [
-            self.index(now[number], index.column())
-            for number, index in zip(numbers, before, strict=True)
-        ]
-        self.changePersistentIndexList(before, after)
-        self.layoutChanged.emit()
-
-    def _arrange(self, rows: list[ObjectRow]) -> list[ObjectRow]:
-        column, order = self._sorted
-        rows = sorted(rows, key=lambda row: row.number)
+        self.beginResetModel()
+        self.rows = tuple(rows)
+        known = {row: row for row in self._listed}  # with their texts and keys
+        listed = sorted((known.get(row, row) for row in rows), key=lambda row: row.number)
+        column, order = self.order
         down = order == Qt.SortOrder.DescendingOrder
-        return sorted(rows, key=lambda row: row.sort_keys[column], reverse=down)
+        self._listed = sorted(listed, key=lambda row: row.sort_keys[column], reverse=down)
+        self.endResetModel()
 
     def number_at(self, place: int) -> int:
         """Return the number of the object in a row."""
@@ -216,8 +200,6 @@ class ObjectModel(QAbstractTableModel):
         if self.rows:
             first, last = self.index(0, NUMBER), self.index(len(self.rows) - 1, NAME)
             self.dataChanged.emit(first, last, [Qt.ItemDataRole.DecorationRole])
-
-    # ------------------------------------------------------------------ what Qt asks for
 
     def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:
         """Return the number of objects."""
@@ -261,17 +243,15 @@ class ObjectModel(QAbstractTableModel):
 
     def _picture(self, row: ObjectRow, column: int) -> QIcon | None:
         size = self._swatch.width()
-        if column == NUMBER and self._colour_of is not None:
-            rgba = self._colour_of(row.number)
-            if rgba is None:
-                return _square((127, 127, 127, 0), size, self._ratio)
-            red, green, blue, alpha = (round(255 * min(max(float(c), 0.0), 1.0)) for c in rgba)
-            return _square((red, green, blue, alpha), size, self._ratio)
+        if column == NUMBER:
+            colour = self._colour_of(row.number)
+            shares = (0.5, 0.5, 0.5, 0) if colour is None else colour
+            rgba = tuple(round(255 * min(max(float(c), 0.0), 1.0)) for c in shares)
+            return _swatch(rgba, size, self._ratio)
         if column == CLASS and row.class_name:
-            red, green, blue = self.class_colours.get(row.class_name, (140, 140, 140))
-            return _square((red, green, blue, 255), size, self._ratio)
+            return _swatch(self.class_colours.get(row.class_name, _GREY), size, self._ratio)
         if column == STATUS:
-            return _dot(STATUS_COLOURS.get(row.status), size, self._ratio)
+            return _swatch(STATUS_COLOURS.get(row.status, _GREY), size, self._ratio, dot=True)
         return None
 
 
@@ -282,42 +262,23 @@ def _alignment(column: int) -> Qt.AlignmentFlag:
 
 
 @lru_cache(maxsize=4096)
-def _square(rgba: tuple[int, int, int, int], size: int, ratio: float) -> QIcon:
-    """Draw a label's colour; no colour is an empty frame."""
-    picture, painter = _canvas(size, ratio)
-    painter.setPen(QColor(127, 127, 127))
-    painter.setBrush(QColor(*rgba))
-    painter.drawRoundedRect(QRectF(0.5, 0.5, size - 1, size - 1), 2, 2)
-    painter.end()
-    return _icon(picture)
-
-
-@lru_cache(maxsize=64)
-def _dot(rgb: tuple[int, int, int] | None, size: int, ratio: float) -> QIcon:
-    """Draw a status' colour, as the bars of the stack have it."""
-    picture, painter = _canvas(size, ratio)
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QColor(*(rgb or (140, 140, 140))))
-    radius = size * 0.32
-    painter.drawEllipse(QRectF(size / 2 - radius, size / 2 - radius, 2 * radius, 2 * radius))
-    painter.end()
-    return _icon(picture)
-
-
-def _icon(picture: QPixmap) -> QIcon:
-    """Keep the colour as it is in the selected row, where Qt would tint it."""
-    icon = QIcon(picture)
-    icon.addPixmap(picture, QIcon.Mode.Selected)
-    return icon
-
-
-def _canvas(size: int, ratio: float) -> tuple[QPixmap, QPainter]:
+def _swatch(colour: tuple[int, ...], size: int, ratio: float, *, dot: bool = False) -> QIcon:
+    """Draw a label's colour as a square, or a status' as a dot; no opacity is an empty frame."""
     picture = QPixmap(round(size * ratio), round(size * ratio))
     picture.setDevicePixelRatio(ratio)
     picture.fill(Qt.GlobalColor.transparent)
     painter = QPainter(picture)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    return picture, painter
+    painter.setPen(Qt.GlobalColor.transparent if dot else QColor(127, 127, 127))
+    painter.setBrush(QColor(*colour))
+    if dot:
+        painter.drawEllipse(QPointF(size / 2, size / 2), size * 0.32, size * 0.32)
+    else:
+        painter.drawRoundedRect(QRectF(0.5, 0.5, size - 1, size - 1), 2, 2)
+    painter.end()
+    icon = QIcon(picture)
+    icon.addPixmap(picture, QIcon.Mode.Selected)  # which Qt would tint
+    return icon
 
 
 _SHOWN_ROWS, _FEWEST_ROWS = 6, 3
@@ -364,36 +325,34 @@ class ObjectView(QTableView):
         self.setCornerButtonEnabled(False)
         self.setAccessibleName("Objects")
         self.setStyleSheet(_LOOK)
-        self._head, self._side = _header(self.horizontalHeader()), _header(self.verticalHeader())
+        self._head, self._side = sure(self.horizontalHeader()), sure(self.verticalHeader())
+        for header in (self._head, self._side):
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self._head.setHighlightSections(False)
         self._head.setMinimumSectionSize(8)
         self._side.hide()
         for place, column in enumerate((CLASS, NAME), start=1):  # beside the number
             self._head.moveSection(self._head.visualIndex(column), place)
-        self.setSortingEnabled(True)
-        self.sortByColumn(NUMBER, Qt.SortOrder.AscendingOrder)
+        self._head.setSortIndicatorShown(True)
+        self._head.setSortIndicator(*model.order)
         self._head.sortIndicatorChanged.connect(self._on_sorted)
         self.clicked.connect(lambda index: self.went.emit(model.number_at(index.row())))
         self.doubleClicked.connect(lambda index: self.reopened.emit(model.number_at(index.row())))
 
-    # ------------------------------------------------------------------ what it shows
-
     def set_rows(self, rows: Sequence[ObjectRow]) -> None:
         """Show other rows; what was selected, and the place scrolled to, stay."""
-        number, bar = self.selected(), self.verticalScrollBar()
-        place, row = (bar.value() if bar else 0), self.currentIndex().row()
+        number, bar = self.selected(), sure(self.verticalScrollBar())
+        place, row = bar.value(), self.currentIndex().row()
         self._objects.set_rows(rows)
         self.fit()
-        if self._select(number) or not rows:
-            self._scroll(place)
-            return
-        # What was selected is gone: the arrow keys go on from its place, where nothing
-        # is selected, so that a second press of the delete key takes no one unawares.
-        heir = self._objects.index(min(max(row, 0), len(rows) - 1), NUMBER)
-        chosen = self.selectionModel()
-        if row >= 0 and chosen is not None:
-            chosen.setCurrentIndex(heir, QItemSelectionModel.SelectionFlag.NoUpdate)
-        self._scroll(place)
+        if not self._select(number) and rows and row >= 0:
+            # What was selected is gone: the arrow keys go on from its place, where nothing
+            # is selected, so that a second press of the delete key takes no one unawares.
+            heir = self._objects.index(min(row, len(rows) - 1), NUMBER)
+            flag = QItemSelectionModel.SelectionFlag.NoUpdate
+            sure(self.selectionModel()).setCurrentIndex(heir, flag)
+        self.updateGeometries()  # a bar that is not told of its new range refuses the place
+        bar.setValue(place)
 
     def select(self, number: int | None) -> None:
         """Select an object and bring it into view; an unknown one selects nothing."""
@@ -404,8 +363,7 @@ class ObjectView(QTableView):
 
     def selected(self) -> int | None:
         """Return the number of the selected object."""
-        chosen = self.selectionModel()
-        rows = chosen.selectedRows(NUMBER) if chosen is not None else []
+        rows = sure(self.selectionModel()).selectedRows(NUMBER)
         return self._objects.number_at(rows[0].row()) if rows else None
 
     def sort_by(self, column: int) -> None:
@@ -417,20 +375,13 @@ class ObjectView(QTableView):
         self.sortByColumn(column, order)
 
     def _select(self, number: int | None) -> bool:
-        place, chosen = self._objects.place_of(number), self.selectionModel()
-        if place is None or chosen is None:
+        place = self._objects.place_of(number)
+        if place is None:
             return False
-        flag = QItemSelectionModel.SelectionFlag
-        chosen.setCurrentIndex(self._objects.index(place, NUMBER), flag.ClearAndSelect | flag.Rows)
+        flags = QItemSelectionModel.SelectionFlag
+        index = self._objects.index(place, NUMBER)
+        sure(self.selectionModel()).setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
         return True
-
-    def _scroll(self, place: int) -> None:
-        self.updateGeometries()  # a bar that is not told of its new range refuses the place
-        bar = self.verticalScrollBar()
-        if bar is not None:
-            bar.setValue(place)
-
-    # ------------------------------------------------------------------ fitting
 
     def set_font(self, font: QFont) -> None:
         """Write in a font: napari's style sheet sets none for tables."""
@@ -453,8 +404,7 @@ class ObjectView(QTableView):
             ROUNDS: self._head.sortIndicatorSection() == ROUNDS,  # wanted by few; in the tooltip
         }
         widths = {column: width for column, width in widths.items() if used.get(column, True)}
-        viewport = self.viewport()
-        room = viewport.width() if viewport is not None else self.width()
+        room = sure(self.viewport()).width()
         for column in _LEAST_WANTED:
             if sum(widths.values()) > room:
                 widths.pop(column, None)
@@ -487,41 +437,39 @@ class ObjectView(QTableView):
         frame = 2 * self.frameWidth() + 2
         return self._head.sizeHint().height() + rows * self._side.defaultSectionSize() + frame
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
         """Fit the columns again."""
         super().resizeEvent(event)
         self.fit()
 
-    def event(self, event: QEvent | None) -> bool:
+    def event(self, event: QEvent) -> bool:
         """Draw the focus into the frame; the rows are painted elsewhere, and scroll."""
         done = super().event(event)
         draw_ring_of(self, event)
         return done
 
-    # ------------------------------------------------------------------ what is done to it
-
-    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+    def keyPressEvent(self, event: QKeyEvent) -> None:
         """Go there, ask to delete, move; leave every other key to the viewer."""
-        if event is None:
-            return
-        plain = event.modifiers() in (
-            Qt.KeyboardModifier.NoModifier,
-            Qt.KeyboardModifier.KeypadModifier,
-        )
+        modifiers = Qt.KeyboardModifier
+        plain = event.modifiers() in (modifiers.NoModifier, modifiers.KeypadModifier)
+        asked = {
+            Qt.Key.Key_Return: self.went,
+            Qt.Key.Key_Enter: self.went,
+            Qt.Key.Key_Delete: self.deleted,
+            Qt.Key.Key_Backspace: self.deleted,
+            Qt.Key.Key_F2: self.renamed,
+        }
         number = self.selected()
-        if plain and number and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            self.went.emit(number)
-        elif plain and number and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
-            self.deleted.emit(number)
-        elif plain and number and event.key() == Qt.Key.Key_F2:
-            self.renamed.emit(number)
+        if plain and number and event.key() in asked:
+            asked[Qt.Key(event.key())].emit(number)
         elif event.key() in _MOVES:
             super().keyPressEvent(event)
         else:
             event.ignore()
 
-    def _on_sorted(self, *_: object) -> None:
-        self.fit()
+    def _on_sorted(self, column: int, order: Qt.SortOrder) -> None:
+        self._objects.order = column, order
+        self.set_rows(self._objects.rows)
         if self.selected() is not None:
             self.scrollTo(self.currentIndex())
 
@@ -529,13 +477,6 @@ class ObjectView(QTableView):
 class _WholeRow(QStyledItemDelegate):
     """Draw no frame around the current cell: rows are chosen, not cells."""
 
-    def initStyleOption(self, option: QStyleOptionViewItem | None, index: QModelIndex) -> None:
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         super().initStyleOption(option, index)
-        if option is not None:
-            option.state &= ~QStyle.StateFlag.State_HasFocus
-
-
-def _header(header: QHeaderView | None) -> QHeaderView:
-    assert header is not None
-    header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-    return header
+        option.state &= ~QStyle.StateFlag.State_HasFocus

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, Signal  # type: ignore[attr-defined]
@@ -19,7 +20,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.widgets.common.buttons import FittingButton, add_entry, open_menu, tip_with_key
+from napari_spa.widgets.common.buttons import (
+    FittingButton,
+    add_entry,
+    open_menu,
+    sure,
+    tip_with_key,
+)
 from napari_spa.widgets.common.layouts import column_of, even_row, row_of, tip_button, wrapped
 from napari_spa.widgets.objects.rows import HEADINGS, ObjectModel, ObjectRow, ObjectView, summary
 
@@ -42,9 +49,8 @@ class ClassBar(QWidget):
     colour_requested = Signal(str, str)  # this class shall have this colour, "#rrggbb"
     rename_requested = Signal(str, str)  # this class shall be called so
     remove_requested = Signal(str)  # this class shall leave the list
-    import_requested = Signal(str)  # the classes of this file shall be taken
-    export_requested = Signal(str)  # the classes shall be written to this file
-
+    import_requested = Signal(object)  # the classes of this file (a path) shall be taken
+    export_requested = Signal(object)  # the classes shall be written to this file (a path)
     by_class_requested = Signal(bool)  # objects shall be drawn in the colours of their classes
 
     def __init__(self) -> None:
@@ -116,12 +122,12 @@ class ClassBar(QWidget):
     def _ask_import(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Import classes", "", _READ)
         if path:
-            self.import_requested.emit(path)
+            self.import_requested.emit(Path(path))
 
     def _ask_export(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Export classes", "classes.json", _FILES)
         if path:
-            self.export_requested.emit(path)
+            self.export_requested.emit(Path(path))
 
 
 def _square(colour: str) -> QIcon:
@@ -142,6 +148,13 @@ _ACTIONS = {
     "take": ("Take over…", "Make all labels of another layer objects, or write objects back."),
     "export": ("Export…", "Save the labels, the measures of all objects and more."),
 }
+_KEYED = {
+    "delete": "delete_object",
+    "edit": "edit_by_hand",
+    "merge": "merge_objects",
+    "split": "split_object",
+}
+"""What an act is called in the settings, where its key is, if not as here."""
 _OF_ONE = ("reopen", "delete", "edit", "merge")
 _TOOLS = ("edit", "merge", "split")  # that stay in use until the act is done
 _IN_TABLE = {"reopen": "Or double click its row.", "delete": "Or press Delete in the table."}
@@ -165,7 +178,7 @@ class ObjectTable(QWidget):
     refine_requested = Signal()  # an object of another labels layer shall be refined
     export_requested = Signal()  # the measures shall be saved
 
-    def __init__(self, colour_of: Callable[[int], Sequence[float] | None] | None = None) -> None:
+    def __init__(self, colour_of: Callable[[int], Sequence[float] | None]) -> None:
         super().__init__()
         self._model = ObjectModel(colour_of)
         self.view = ObjectView(self._model)
@@ -202,17 +215,13 @@ class ObjectTable(QWidget):
         self.view.deleted.connect(self.delete_requested)
         self.view.renamed.connect(self.ask_name)
         self.view.customContextMenuRequested.connect(self._on_menu)
-        chosen = self.view.selectionModel()
-        if chosen is not None:
-            chosen.selectionChanged.connect(self._refresh)
+        sure(self.view.selectionModel()).selectionChanged.connect(self._refresh)
         for action, button in self.buttons.items():
             wanted = getattr(self, f"{action}_requested")
             of_one = action in ("reopen", "delete")
             button.on_click(partial(self._with_selected, wanted) if of_one else wanted.emit)
         self.keep_all.on_click(lambda: self.keep_requested.emit(self._waiting()))
         self.drop_all.on_click(lambda: self.drop_requested.emit(self._waiting()))
-
-    # ------------------------------------------------------------------ setters
 
     def set_rows(self, rows: Sequence[ObjectRow]) -> None:
         """Show other rows, sorted by the column that was chosen in the heading.
@@ -230,10 +239,10 @@ class ObjectTable(QWidget):
         self.view.select(number)
 
     def set_keys(self, keys: Mapping[str, str]) -> None:
-        """Show other keys: an act of the buttons, or ``"class"``, and its key."""
-        self.classes.set_key(keys.get("class", ""))
+        """Show other keys."""
+        self.classes.set_key(keys.get("next_class", ""))
         for action, (text, tip) in _ACTIONS.items():
-            button, key = self.buttons[action], keys.get(action, "")
+            button, key = self.buttons[action], keys.get(_KEYED.get(action, action), "")
             button.set_texts(text)  # there is room for the keys of some of them only
             about = "\n".join(filter(None, [tip, _IN_TABLE.get(action, "")]))
             button.setToolTip(tip_with_key(about, key))
@@ -242,8 +251,6 @@ class ObjectTable(QWidget):
     def refresh_colours(self) -> None:
         """Ask for the objects' colours again, after the labels' colours changed."""
         self._model.refresh_colours()
-
-    # ------------------------------------------------------------------ answering
 
     def _refresh(self, *_: object) -> None:
         one = self.view.selected() is not None
@@ -292,41 +299,35 @@ class ObjectTable(QWidget):
         """Make the menu of the selected object."""
         menu, number = QMenu(self), self.view.selected()
         if number is not None:
-            menu.addAction(
-                f"Go to object {number}\tEnter", partial(self.go_to_requested.emit, number)
-            )
             for text, action in (
+                (f"Go to object {number}\tEnter", self.go_to_requested),
                 ("Reopen\tDouble click", self.reopen_requested),
                 ("Delete\tDel", self.delete_requested),
             ):
                 menu.addAction(text, partial(action.emit, number))
             self._add_naming(menu, number)
             menu.addSeparator()
-        order = menu.addMenu("Sort by")
+        order = sure(menu.addMenu("Sort by"))
         for column, heading in enumerate(HEADINGS):
-            if order is not None:
-                order.addAction(heading, partial(self.view.sort_by, column))
+            order.addAction(heading, partial(self.view.sort_by, column))
         return menu
 
     def _add_naming(self, menu: QMenu, number: int) -> None:
         """Add what is said of an object, and whether it is right."""
         menu.addAction("Name…\tF2", partial(self.ask_name, number))
         row = next(row for row in self._model.rows if row.number == number)
-        classes = menu.addMenu("Class")
-        if classes is not None:
-            for name in ("", *(one.name for one in self.classes.entries)):
-                wanted = partial(self.class_requested.emit, number, name)
-                add_entry(classes, name or NO_CLASS, wanted, checked=name == row.class_name)
+        classes = sure(menu.addMenu("Class"))
+        for name in ("", *(one.name for one in self.classes.entries)):
+            wanted = partial(self.class_requested.emit, number, name)
+            add_entry(classes, name or NO_CLASS, wanted, checked=name == row.class_name)
         if row.status == "review":
             menu.addAction("Keep", partial(self.keep_requested.emit, [number]))
 
     def _on_menu(self, place: QPoint) -> None:
-        viewport = self.view.viewport()
-        if viewport is not None:
-            open_menu(self.menu(), viewport, place)
+        open_menu(self.menu(), sure(self.view.viewport()), place)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Write the table in the font that napari gives to labels."""
-        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.Polish):
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.Polish):
             self.view.set_font(self.summary.font())
         return super().eventFilter(watched, event)

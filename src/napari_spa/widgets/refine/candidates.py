@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QSlider, QStackedLayout, QWidget
 
+from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
 from napari_spa.viewer.background import later
 from napari_spa.widgets.common.buttons import (
     LARGEST_SIDE,
@@ -21,19 +23,20 @@ from napari_spa.widgets.common.buttons import (
 from napari_spa.widgets.common.layouts import EvenGrid, column_of, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
 
 _CARD_GAP, _SMALLEST_PICTURE = 2, 84  # between a picture and its switch; a side; in pixels
-_NARROWEST = 110  # a card, in pixels, where as many as three are in a row
 _LONGEST_WORDS = "the whole around it, +8,888 %"  # what core.presentation writes
+_USUAL, _MOST = 4, 5  # candidates; a blind round's recommendation is one of them
 
 
-FURTHER_KEYS = {4: "5"}
-"""The key of the fifth mask of a blind round, by its place: numbers choose too."""
+def pick_keys(keys: Mapping[str, str]) -> list[str]:
+    """Return the keys that pick, by place; the fifth has its number, which choose too, alone."""
+    return [*(keys.get(f"pick_{n}", "") for n in range(1, _MOST)), str(_MOST)]
 
 
 class CandidateCard(QFrame):
@@ -44,10 +47,10 @@ class CandidateCard(QFrame):
     # The pointer or the keyboard's focus came onto the picture, or both left it.
     previewed = Signal(bool)
 
-    def __init__(self, pick_key: str, toggle_key: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._shown: tuple[NDArray[np.uint8], str] | None = None
-        self._letter, self._share = "", 0.0
+        self._letter, self._share, self._key = "", 0.0, ""
         self._previewing = False
         self.button = PictureButton()
         self.button.clicked.connect(self.chosen)
@@ -57,33 +60,25 @@ class CandidateCard(QFrame):
         self.toggle.setChecked(True)
         self.toggle.toggled.connect(self._on_toggled)
         column_of(self.button, self.toggle, spacing=_CARD_GAP, holder=self)
-        self.set_keys(pick_key, toggle_key)
 
     def set_keys(self, pick_key: str, toggle_key: str) -> None:
         """Show other keys."""
         self._key = pick_key
-        key = show_key(toggle_key)
-        self.toggle.set_texts(
-            with_key("Show in image", toggle_key), with_key("Show", toggle_key), key or "Show"
-        )
+        texts = (with_key(words, toggle_key) for words in ("Show in image", "Show"))
+        self.toggle.set_texts(*texts, show_key(toggle_key) or "Show")
         tip = "Show this difference in the image: an outline, or filled where it is the only one."
         self.toggle.setToolTip(tip_with_key(tip, toggle_key))
         self._refresh()
 
     def set_candidate(
-        self, picture: NDArray[np.uint8], words: str, letter: str = "", share: float = 0.0
+        self, shown: tuple[NDArray[np.uint8], str] | None, letter: str = "", share: float = 0.0
     ) -> None:
-        """Show a candidate: its picture, (h, w, 3) uint8, and what it would change.
+        """Show a candidate: its picture, (h, w, 3) uint8, and what it would change; or none.
 
         ``letter`` is shown instead of all else, for blind reading; ``share``, in [0, 1], is how
         much of the model's samples it stands for, shown as a bar.
         """
-        self._shown, self._letter, self._share = (picture, words), letter, share
-        self._refresh()
-
-    def clear(self) -> None:
-        """Show that there is nothing to pick here."""
-        self._shown, self._letter = None, ""
+        self._shown, self._letter, self._share = shown, letter, share
         self._refresh()
 
     def _refresh(self) -> None:
@@ -102,8 +97,8 @@ class CandidateCard(QFrame):
             )
             name = f"Candidate {key}: {words}"
         sample = "" if self._letter else f"{mark}  {_LONGEST_WORDS}"
+        self.button.share = None if self._letter or self._shown is None else self._share
         self.button.set_picture(picture)
-        self.button.set_share(None if self._letter or self._shown is None else self._share)
         self.button.set_words(f"{mark}  {keep_units(words)}".strip(), keep_units(sample))
         self.button.setToolTip(tip_with_key(tip, self._key if self._shown else ""))
         self.button.setAccessibleName(name)
@@ -116,9 +111,9 @@ class CandidateCard(QFrame):
         if not self._letter:
             self.toggled.emit(on)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Preview while the pointer or the focus rests on the picture."""
-        kind = None if event is None else event.type()
+        kind = event.type()
         button = self.button
         if kind in (QEvent.Type.Enter, QEvent.Type.FocusIn) and button.isEnabled():
             self._set_previewing(True)
@@ -136,13 +131,11 @@ class CandidateCard(QFrame):
 
 def keep_units(words: str) -> str:
     """Keep numbers and their units on one line."""
-    for loose in (" px", " %"):
-        words = words.replace(loose, loose.replace(" ", "\N{NO-BREAK SPACE}"))
-    return words
+    return re.sub(" (px|%)", "\N{NO-BREAK SPACE}\\1", words)
 
 
 CERTAIN = '<p style="font-size: xx-large">✓</p><p>Nothing to pick: the model is certain.</p>'
-LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDE"
 
 
 class CandidateGrid(QWidget):
@@ -154,42 +147,37 @@ class CandidateGrid(QWidget):
     # The pointer or the keyboard's focus came onto a candidate or left it.
     candidate_previewed = Signal(int, bool)
 
-    def __init__(self, pick_keys: Sequence[str], toggle_keys: Sequence[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.cards: list[CandidateCard] = []
-        self._largest = LARGEST_SIDE
         self._room = 2 * LARGEST_SIDE, 4 * LARGEST_SIDE
         self._order: list[int] = []
         cells = QWidget()
-        self._cells = EvenGrid((2,), cells, wanted=_NARROWEST)
+        self._cells = EvenGrid((2,), cells)
+        self.cards = [CandidateCard() for _ in range(_MOST)]
+        for position, card in enumerate(self.cards):
+            card.chosen.connect(partial(self._on_chosen, position))
+            card.toggled.connect(partial(self._on_toggled, position))
+            card.previewed.connect(partial(self._on_previewed, position))
+            self._cells.addWidget(card)
         self._message = FramedLabel(CERTAIN, space=8)
         self._message.setWordWrap(True)
         self._pages = QStackedLayout(self)
         self._pages.setContentsMargins(0, 0, 0, 0)
         self._pages.addWidget(cells)
         self._pages.addWidget(self._message)
-        self._fewest = len(pick_keys)
-        self.set_keys(pick_keys, toggle_keys)
+        self.set_keys({})
         self.clear()
 
-    def set_keys(self, pick_keys: Sequence[str], toggle_keys: Sequence[str]) -> None:
+    def set_keys(self, keys: Mapping[str, str]) -> None:
         """Show other keys, in the order on the screen; a card without a key shows none."""
-        self._keys = (tuple(pick_keys), tuple(toggle_keys))
-        self._need_cards(len(pick_keys))
-        for position, card in enumerate(self.cards):
-            card.set_keys(*self._keys_at(position))
-
-    def set_largest(self, side: int) -> None:
-        """Draw pictures with sides of at most so many pixels, so that all are in sight."""
-        self._largest = side
-        for card in self.cards:
-            card.button.set_largest(side)
+        for place, (card, key) in enumerate(zip(self.cards, pick_keys(keys), strict=True), 1):
+            card.set_keys(key, keys.get(f"toggle_{place}", ""))
 
     def fit(self, width: int, height: int) -> None:
         """Draw pictures as large as leaves all cards in sight in so much room, in pixels."""
         self._room = width, height
         card, gap = self.cards[0], self._cells.spacing()
-        many = len(self._order) > self._fewest
+        many = len(self._order) > _USUAL
         fits: list[tuple[int, int]] = []
         for columns, rows in ((2, 3), (3, 2)) if many else ((2, 2),):
             wide = (width - (columns - 1) * gap) // columns
@@ -199,7 +187,8 @@ class CandidateGrid(QWidget):
             fits.append((min(side, wide), columns))
         side, columns = max(fits)
         self._cells.set_columns((columns, 2))
-        self.set_largest(min(max(side, _SMALLEST_PICTURE), LARGEST_SIDE))
+        for card in self.cards:
+            card.button.set_largest(min(max(side, _SMALLEST_PICTURE), LARGEST_SIDE))
 
     def set_candidates(
         self,
@@ -216,15 +205,13 @@ class CandidateGrid(QWidget):
         """
         shares = shares or [0.0] * len(shown)
         self._order = list(range(len(shown))) if order is None else list(order)
-        self._need_cards(len(self._order))
         for position, card in enumerate(self.cards):
-            if position < len(self._order):
-                letter = LETTERS[position] if blind else ""
-                index = self._order[position]
-                card.set_candidate(*shown[index], letter, shares[index])
+            index = self.index_at(position)
+            if index is None:
+                card.set_candidate(None)
             else:
-                card.clear()
-            card.setVisible(position < max(self._fewest, len(self._order)))
+                card.set_candidate(shown[index], LETTERS[position] if blind else "", shares[index])
+            card.setVisible(position < max(_USUAL, len(self._order)))
         self.fit(*self._room)
         self._pages.setCurrentIndex(0)
 
@@ -245,20 +232,6 @@ class CandidateGrid(QWidget):
         """Return whether a candidate's switch is on."""
         return index in self._order and self.cards[self._order.index(index)].toggle.isChecked()
 
-    def _keys_at(self, position: int) -> tuple[str, str]:
-        pick, toggle = ((*keys, *[""] * 10)[position] for keys in self._keys)
-        return pick or FURTHER_KEYS.get(position, ""), toggle
-
-    def _need_cards(self, count: int) -> None:
-        for position in range(len(self.cards), count):
-            card = CandidateCard(*self._keys_at(position))
-            card.button.set_largest(self._largest)
-            card.chosen.connect(partial(self._on_chosen, position))
-            card.toggled.connect(partial(self._on_toggled, position))
-            card.previewed.connect(partial(self._on_previewed, position))
-            self._cells.addWidget(card)
-            self.cards.append(card)
-
     def _on_chosen(self, position: int) -> None:
         if position < len(self._order):
             self.candidate_chosen.emit(self._order[position])
@@ -273,17 +246,14 @@ class CandidateGrid(QWidget):
         self.candidate_toggled.emit(position if index is None else index, on)
 
 
-class LegendRow(QLabel):
+def legend() -> QLabel:
     """Say what the two colours mean."""
-
-    def __init__(self, entries: Sequence[tuple[tuple[int, int, int], str]]) -> None:
-        super().__init__()
-        self.setText(
-            " &nbsp; ".join(
-                f'<span style="color: rgb{colour}">■</span>&nbsp;{word.replace(" ", "&nbsp;")}'
-                for colour, word in entries
-            )
+    entries = (ADDED_COLOUR, "adds"), (REMOVED_COLOUR, "takes&nbsp;away")
+    return QLabel(
+        " &nbsp; ".join(
+            f'<span style="color: rgb{colour}">■</span>&nbsp;{words}' for colour, words in entries
         )
+    )
 
 
 _STEPS = 100
@@ -313,13 +283,13 @@ class SizeSlider(QWidget):
         self.slider.sliderReleased.connect(self._on_settled)
         row = row_of(QLabel("Smaller"), self.slider, QLabel("Larger"), grows=self.slider)
         column_of(row, holder=self)
-        self.set_keys("", "")
+        self.set_keys({})
 
-    def set_keys(self, smaller: str, larger: str) -> None:
+    def set_keys(self, keys: Mapping[str, str]) -> None:
         """Show the keys that move it."""
         tip = "Grow or shrink the recommended mask; what you said with clicks and boxes holds."
-        keys = f"\nKeys: {show_key(smaller)} and {show_key(larger)}" if smaller and larger else ""
-        self.setToolTip(tip + keys)
+        smaller, larger = (show_key(keys.get(way, "")) for way in ("smaller", "larger"))
+        self.setToolTip(f"{tip}\nKeys: {smaller} and {larger}" if smaller and larger else tip)
 
     def set_size(self, size: float) -> None:
         """Show where a recommendation stands, in [-1, 1]; nothing is asked for."""

@@ -115,7 +115,6 @@ class RefineDock(QWidget):
         parts.grid.candidate_toggled.connect(self.display.set_candidate_visible)
         parts.grid.candidate_previewed.connect(self._on_previewed)
         parts.side_by_side.candidate_chosen.connect(controller.choose)
-        parts.side_by_side.accept_requested.connect(controller.accept)
         parts.side_by_side.action_requested.connect(lambda action: self._actions()[action]())
         for name, button in parts.action_buttons.items():
             button.on_click(getattr(controller, name))
@@ -188,9 +187,9 @@ class RefineDock(QWidget):
         self._ready_due.start()
         self.propagation.limit(settings.propagate_slices, settings.propagate_uncertainty)
         parts.model.set_current(settings.model)
-        parts.options.set_overlap(settings.overlap)
-        parts.options.set_contrast(settings.contrast)
-        parts.options.set_blind(settings.blind)
+        parts.options.set_choices(
+            contrast=settings.contrast, overlap=settings.overlap, blind=settings.blind
+        )
         if self._keys is not None and settings.keys == before.keys:
             return
         parts.set_keys(settings.keys)
@@ -301,11 +300,10 @@ class RefineDock(QWidget):
             self._numbers = owner, KeyBindings(owner, actions)
 
     def _choose_at(self, position: int) -> None:
-        cards = self.parts.grid.cards
-        if not self.parts.grid.isEnabled():
+        if self.parts.grid.isEnabled():
+            self.parts.grid.cards[position].button.click()
+        else:
             self.controller.choose(position)  # says why not
-        elif position < len(cards):
-            cards[position].button.click()
 
     def _accept_and_export(self) -> None:
         """Export with the current object: who exports is done with it."""

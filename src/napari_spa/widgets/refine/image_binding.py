@@ -84,8 +84,6 @@ class ImageBinding(QObject):
         for event, then in self._followed:
             event.disconnect(then)
 
-    # ------------------------------------------------------------------ asking
-
     def _on_layer_chosen(self, place: int) -> None:
         if 0 <= place < len(self._images):
             self._controller.viewer.layers.selection.active = self._images[place]
@@ -103,8 +101,6 @@ class ImageBinding(QObject):
         else:
             self._display.look_at(scale=1.5 if name == "wider" else 1 / 1.5)
 
-    # ------------------------------------------------------------------ answering
-
     def _on_layers(self, event: Any) -> None:
         self._target_due.start()
 
@@ -117,7 +113,8 @@ class ImageBinding(QObject):
         options, target = self._parts.options, self._controller.target()
         self._images = [x for x in self._controller.viewer.layers if isinstance(x, Image)]
         names = [image.name for image in self._images]
-        options.set_layers(names, self._images.index(target) if target in self._images else -1)
+        place = self._images.index(target) if target in self._images else -1
+        options.layer.show_entries(names, place)
         status = self._parts.status
         if target is None:
             if status.text() == HINT_START:

@@ -101,8 +101,9 @@ class ModelBar(QWidget):
         self.cancel = FittingButton("Cancel")
         self._current, self._active = "", True
         self._wanted: ModelEntry | None = None
-        running = even_row((2, 1), self.download, self.open, self.progress, self.cancel)
-        column_of(self.combo, self.about, running, holder=self)
+        self._offer = even_row((2, 1), self.download, self.open)
+        self._running = even_row((2, 1), self.progress, self.cancel)
+        column_of(self.combo, self.about, self._offer, self._running, holder=self)
         self.combo.activated.connect(self._on_activated)
         self.download.on_click(self._on_download)
         self.open.on_click(self._browse)
@@ -113,14 +114,13 @@ class ModelBar(QWidget):
         self._show_offer(None)
         self.refresh()
 
-    # ------------------------------------------------------------------ setters
-
     def refresh(self) -> None:
         """List the models again: those on this machine first, then those to be had."""
         entries = sorted(list_models(), key=lambda entry: entry.path is None)
         self.combo.clear()
         for entry in entries:
-            self._add(entry.name, entry.name, tip_of(entry), there=entry.path is not None)
+            there = "" if entry.path is not None else "  (download…)"
+            self._add(entry.name + there, entry.name, tip_of(entry))
         self._add(BROWSE, "", "A weights file of SAM, MedSAM, micro-sam or napari-spa.")
         self.set_current(self._current)
 
@@ -137,9 +137,7 @@ class ModelBar(QWidget):
     def set_active(self, active: bool) -> None:
         """Let another model be chosen, or not while the one in use is at work."""
         self._active = active
-        self.combo.setEnabled(active and not self.progress.isVisibleTo(self))
-
-    # ------------------------------------------------------------------ asking
+        self.combo.setEnabled(active and not self._running.isVisibleTo(self))
 
     def _on_activated(self, place: int) -> None:
         name = self.combo.itemData(place)
@@ -178,8 +176,6 @@ class ModelBar(QWidget):
             self._show(f"Checking {Path(path).name}…")
             self.files.check(path)
 
-    # ------------------------------------------------------------------ answering
-
     def _on_progressed(self, share: float, words: str) -> None:
         self.progress.setValue(round(_STEPS * share))
         if self.cancel.isEnabled():
@@ -195,8 +191,8 @@ class ModelBar(QWidget):
         self._set_running(False)
         self._show(capitalised(sentence))
 
-    def _add(self, text: str, data: str, tip: str, *, there: bool = True) -> None:
-        self.combo.addItem(text if there else f"{text}  (download…)", data)
+    def _add(self, text: str, data: str, tip: str) -> None:
+        self.combo.addItem(text, data)
         self.combo.setItemData(self.combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
 
     def _show_offer(self, entry: ModelEntry | None) -> None:
@@ -210,16 +206,10 @@ class ModelBar(QWidget):
         self.about.setVisible(bool(words))
 
     def _set_running(self, running: bool) -> None:
-        offered = self._wanted is not None
         self.combo.setEnabled(self._active and not running)
         self.cancel.setEnabled(True)
-        for part, shown in (
-            (self.download, offered and not running),
-            (self.open, offered and not running),
-            (self.progress, running),
-            (self.cancel, running),
-        ):
-            part.setVisible(shown)
+        self._offer.setVisible(self._wanted is not None and not running)
+        self._running.setVisible(running)
 
 
 def tip_of(entry: ModelEntry) -> str:
@@ -280,10 +270,8 @@ class ImageOptions(QWidget):
         self._compose()
         self._connect()
         self.set_field("")
-        self.set_layers((), -1)
+        self.layer.show_entries((), -1)
         self.set_channels((), -1)
-
-    # ------------------------------------------------------------------ composing
 
     def _compose(self) -> None:
         self._form = QFormLayout(self)
@@ -317,20 +305,16 @@ class ImageOptions(QWidget):
         self.frame.clicked.connect(self.frame_requested)
         self.blind.clicked.connect(self.blind_requested)
 
-    # ------------------------------------------------------------------ setters
-
-    def set_layers(self, names: Sequence[str], current: int) -> None:
-        """Offer image layers, one of them annotated; -1 for none."""
-        self.layer.show_entries(names, current)
-
     def set_channels(self, entries: Sequence[str], current: int) -> None:
         """Offer ways to use the channels ("RGB", "DAPI", "all"); none hides the choice."""
         self.channels.show_entries(entries, current)
         self._show_row(self.channels, bool(entries))
 
-    def set_contrast(self, contrast: str) -> None:
-        """Show which contrast is used: "automatic" or "layer"."""
+    def set_choices(self, *, contrast: str, overlap: str, blind: bool) -> None:
+        """Show contrast ("automatic", "layer"), overlap ("protect", "replace") and blind mode."""
         self.contrast.setCurrentIndex(list(CONTRASTS).index(contrast))
+        self.overlap.setCurrentIndex(list(OVERLAPS).index(overlap))
+        self.blind.setChecked(blind)
 
     def set_field(self, words: str, *, automatic: bool = True, frame: bool = False) -> None:
         """Show the field of view, and whether it was chosen by the object's size."""
@@ -339,15 +323,7 @@ class ImageOptions(QWidget):
         self.field["automatic"].setEnabled(not automatic)
         self.frame.setChecked(frame)
 
-    def set_overlap(self, overlap: str) -> None:
-        """Show what happens where objects overlap: "protect" or "replace"."""
-        self.overlap.setCurrentIndex(list(OVERLAPS).index(overlap))
-
-    def set_blind(self, blind: bool) -> None:
-        """Show whether blind mode is on."""
-        self.blind.setChecked(blind)
-
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
         """Put names above what they name where both do not fit beside each other."""
         super().resizeEvent(event)
         policies = QFormLayout.RowWrapPolicy
@@ -355,7 +331,4 @@ class ImageOptions(QWidget):
         self._form.setRowWrapPolicy(policies.WrapAllRows if narrow else policies.DontWrapRows)
 
     def _show_row(self, part: QWidget, shown: bool) -> None:
-        label = self._form.labelForField(part)
-        part.setVisible(shown)
-        if label is not None:
-            label.setVisible(shown)
+        self._form.setRowVisible(part, shown)

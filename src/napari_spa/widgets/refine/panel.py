@@ -6,7 +6,6 @@ and, under all tabs at the same place, the status line, the current object and t
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal  # type: ignore[attr-defined]
@@ -24,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR, counted
+from napari_spa.core.presentation import counted
 from napari_spa.core.quality import quality_in_words
 from napari_spa.viewer.annotation.controller import HINT_CHOOSE
 from napari_spa.viewer.background import later
@@ -34,6 +33,7 @@ from napari_spa.widgets.common.buttons import (
     FocusRingTabBar,
     FramedLabel,
     show_key,
+    sure,
     tip_with_key,
     with_key,
 )
@@ -49,10 +49,10 @@ from napari_spa.widgets.common.layouts import (
 from napari_spa.widgets.objects.table import ObjectTable
 from napari_spa.widgets.profiles.bar import ProfileBar
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog
-from napari_spa.widgets.refine.candidates import CandidateGrid, LegendRow, SizeSlider
+from napari_spa.widgets.refine.candidates import CandidateGrid, SizeSlider, legend
 from napari_spa.widgets.refine.compare import SideBySide
 from napari_spa.widgets.refine.options import ImageOptions, ModelBar
-from napari_spa.widgets.refine.prompt_bar import BOX, BRUSH, LASSO, PromptBar
+from napari_spa.widgets.refine.prompt_bar import PromptBar
 from napari_spa.widgets.refine.stack_bar import StackBar
 
 if TYPE_CHECKING:
@@ -64,24 +64,21 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.round import RenderedRound
     from napari_spa.viewer.autosave import RecoveryOffer
 
-GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
-    {
-        "Prompts": ("prompt_sign", "box", "brush", "lasso"),
-        "Choosing": (
-            *(f"pick_{number}" for number in range(1, 5)),
-            *(f"toggle_{number}" for number in range(1, 5)),
-            *("smaller", "larger", "accept", "undo", "redo", "discard"),
-        ),
-        "Objects": (
-            *("next_object", "previous_object", "reopen", "delete_object"),
-            *("edit_by_hand", "merge_objects", "split_object", "next_class", "export"),
-        ),
-        "Slices": ("carry_previous", "carry_next", "propagate"),
-        "View": ("side_by_side", "flip", "hover", "fill", "hide_overlays", "help"),
-        "Folder": ("previous_image", "next_image", "done_next", "skip_image", "flag_image"),
-    }
-)
-_REST = "More"
+GROUPS = {
+    "Prompts": ("prompt_sign", "box", "brush", "lasso"),
+    "Choosing": (
+        *(f"pick_{number}" for number in range(1, 5)),
+        *(f"toggle_{number}" for number in range(1, 5)),
+        *("smaller", "larger", "accept", "undo", "redo", "discard"),
+    ),
+    "Objects": (
+        *("next_object", "previous_object", "reopen", "delete_object"),
+        *("edit_by_hand", "merge_objects", "split_object", "next_class", "export"),
+    ),
+    "Slices": ("carry_previous", "carry_next", "propagate"),
+    "View": ("side_by_side", "flip", "hover", "fill", "hide_overlays", "help"),
+    "Folder": ("previous_image", "next_image", "done_next", "skip_image", "flag_image"),
+}
 _FRAME = 40
 """Pixels that the frame and the title of a window take, and a little more."""
 
@@ -89,48 +86,37 @@ _FRAME = 40
 class KeyHelp(QDialog):
     """A window that lists the keys in groups."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, keys: Mapping[str, str], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Keys of SPA Refine")
-        self._scroll = QScrollArea()
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        intro = wrapped("They work whichever layer is active, and end with the dock.")
-        layout = QVBoxLayout(self)
-        layout.addWidget(intro)
-        layout.addWidget(self._scroll, 1)
-
-    def set_actions(self, actions: Mapping[str, tuple[str, str]]) -> None:
-        """List other actions: title and key of each; those in no group come last."""
-        grouped = {action for members in GROUPS.values() for action in members}
-        wanted = {**GROUPS, _REST: [action for action in actions if action not in grouped]}
         columns: list[list[QWidget]] = [[], []]
         lengths = [0, 0]
-        for heading, members in wanted.items():
-            listed = [
-                actions[action] for action in members if action in actions and actions[action][1]
-            ]
+        for heading, members in GROUPS.items():
+            listed = [(ACTION_TITLES[act], keys[act]) for act in members if keys.get(act)]
             if listed:
                 shortest = lengths.index(min(lengths))
                 lengths[shortest] += len(listed) + 1
                 columns[shortest].append(_group(heading, listed))
-        content = QWidget()
-        grid = EvenGrid((2, 1), content, spacing=20)
+        self._content = QWidget()
+        grid = EvenGrid((2, 1), self._content, spacing=20)
         for groups in filter(None, columns):
             below = QWidget()
             grid.addWidget(column_of(*groups, below, spacing=16, grows=below))
-        self._scroll.setWidget(content)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidget(self._content)
+        layout = QVBoxLayout(self)
+        layout.addWidget(wrapped("They work whichever layer is active, and end with the dock."))
+        layout.addWidget(scroll, 1)
 
     def show_beside(self) -> None:
         """Open, or come to the front, large enough for what it lists."""
-        content = self._scroll.widget()
-        if content is not None and not self.isVisible():
+        if not self.isVisible():
             self.ensurePolished()
-            wanted, screen = content.sizeHint(), self.screen()
+            wanted, screen = self._content.sizeHint(), sure(self.screen()).availableGeometry()
             size = QSize(wanted.width() + 60, min(wanted.height() + 120, 700))
-            if screen is not None:
-                size = size.boundedTo(screen.availableGeometry().size() - QSize(_FRAME, _FRAME))
-            self.resize(size)
+            self.resize(size.boundedTo(screen.size() - QSize(_FRAME, _FRAME)))
         self.show()
         self.raise_()
         self.activateWindow()
@@ -142,29 +128,30 @@ class KeyHelpButton(FittingButton):
     def __init__(self) -> None:
         super().__init__("?")
         self._help: KeyHelp | None = None
-        self._listed: Mapping[str, tuple[str, str]] = {}
+        self._keys: Mapping[str, str] = {}
         self.setToolTip("Show all keys.")
         self.setAccessibleName("Show all keys")
-        self.setSizePolicy(self.sizePolicy().Policy.Fixed, self.sizePolicy().Policy.Fixed)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.clicked.connect(self.open_help)
 
     @property
     def help(self) -> KeyHelp:
         """The list; made when it is needed first, as it takes a hundred labels."""
         if self._help is None:
-            self._help = KeyHelp(self)
-            self._help.set_actions(self._listed)
+            self._help = KeyHelp(self._keys, self)
         return self._help
 
     def open_help(self) -> None:
         """Open the list."""
         self.help.show_beside()
 
-    def set_actions(self, actions: Mapping[str, tuple[str, str]]) -> None:
-        """List other actions; see `KeyHelp.set_actions`."""
-        self._listed = dict(actions)
+    def set_keys(self, keys: Mapping[str, str]) -> None:
+        """List other keys from now on."""
+        self._keys = keys
         if self._help is not None:
-            self._help.set_actions(actions)
+            self._help.close()
+            self._help.deleteLater()
+            self._help = None
 
 
 def _group(heading: str, listed: Sequence[tuple[str, str]]) -> QWidget:
@@ -173,11 +160,9 @@ def _group(heading: str, listed: Sequence[tuple[str, str]]) -> QWidget:
     layout = QGridLayout(group)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setColumnStretch(1, 1)
-    title = QLabel(f"<b>{heading}</b>")
-    layout.addWidget(title, 0, 0, 1, 2)
+    layout.addWidget(QLabel(f"<b>{heading}</b>"), 0, 0, 1, 2)
     for row, (words, key) in enumerate(listed, 1):
-        cap = FramedLabel(show_key(key), space=6)
-        layout.addWidget(cap, row, 0)
+        layout.addWidget(FramedLabel(show_key(key), space=6), row, 0)
         layout.addWidget(QLabel(words), row, 1)
     return group
 
@@ -295,8 +280,8 @@ class RefinePanel(QWidget):
         self.progress.setRange(0, PROGRESS_STEPS)
         tip = "Stop what is running; what was there before stays."
         self.cancel = tip_button("Cancel", tip=tip, narrow=True)
-        self.grid = CandidateGrid([""] * 4, [""] * 4)
-        self.legend = LegendRow([(ADDED_COLOUR, "adds"), (REMOVED_COLOUR, "takes away")])
+        self.grid = CandidateGrid()
+        self.legend = legend()
         self.size_slider = SizeSlider()
         self.figures = wrapped()
         self.action_buttons = {name: FittingButton() for name in _TIPS}
@@ -315,9 +300,10 @@ class RefinePanel(QWidget):
 
     def set_keys(self, keys: Mapping[str, str]) -> None:
         """Show the keys of all acts on their buttons and in the help."""
-        picks = [keys[f"pick_{n}"] for n in range(1, 5)]
-        self.grid.set_keys(picks, [keys[f"toggle_{n}"] for n in range(1, 5)])
-        self.size_slider.set_keys(keys["smaller"], keys["larger"])
+        for part in (self.grid, self.size_slider, self.prompts, self.stack, self.objects):
+            part.set_keys(keys)
+        self.side_by_side.set_keys(keys)
+        self.help.set_keys(keys)
         for name, button in self.action_buttons.items():
             title = ACTION_TITLES[name]
             button.set_texts(with_key(title, keys[name]), title)
@@ -325,28 +311,6 @@ class RefinePanel(QWidget):
         self.compare.set_texts(with_key("Side by side", keys["side_by_side"]), "Side by side")
         tip = "Compare the candidates in a large window."
         self.compare.setToolTip(tip_with_key(tip, keys["side_by_side"]))
-        self.prompts.set_keys(
-            {"remove": keys["prompt_sign"], **{tool: keys[tool] for tool in (BOX, BRUSH, LASSO)}}
-        )
-        self.stack.set_keys(
-            {-1: keys["carry_previous"], 1: keys["carry_next"], "both": keys["propagate"]}
-        )
-        self.objects.set_keys(
-            {
-                "reopen": keys["reopen"],
-                "delete": keys["delete_object"],
-                "edit": keys["edit_by_hand"],
-                "merge": keys["merge_objects"],
-                "split": keys["split_object"],
-                "class": keys["next_class"],
-                "export": keys["export"],
-            }
-        )
-        self.help.set_actions(
-            {action: (title, keys[action]) for action, title in ACTION_TITLES.items()}
-        )
-        others = {action: keys[action] for action in ("undo", "redo", "discard", "side_by_side")}
-        self.side_by_side.set_keys(picks, keys["accept"], others)
 
     def show_round(self, proposal: Proposal, shown: RenderedRound) -> None:
         """Show the candidates of a round."""
@@ -432,20 +396,20 @@ class RefinePanel(QWidget):
             holder=self,
         )
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
         """Keep two lines for the figures, whatever the font."""
         super().resizeEvent(event)
         self._fit_due.start()
 
-    def changeEvent(self, event: QEvent | None) -> None:
+    def changeEvent(self, event: QEvent) -> None:
         """Follow another font."""
         super().changeEvent(event)
-        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self._fit_due.start()
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Follow the room that there is for the pictures."""
-        if event is not None and event.type() == QEvent.Type.Resize:
+        if event.type() == QEvent.Type.Resize:
             self._fit()
         return super().eventFilter(watched, event)
 
@@ -469,8 +433,7 @@ class RefinePanel(QWidget):
 
     def _fit_name(self) -> None:
         """Give the profile's name the room that the tabs leave."""
-        name, bar = self.profile.name, self.tabs.tabBar()
-        taken = 0 if bar is None else bar.sizeHint().width()
+        name, taken = self.profile.name, sure(self.tabs.tabBar()).sizeHint().width()
         room = self.tabs.width() - taken - self.help.sizeHint().width() - 2 * _PAGE_GAP
         name.setFixedWidth(max(0, min(name.sizeHint().width(), room)))
         name.setHidden(room < name.minimumSizeHint().width())

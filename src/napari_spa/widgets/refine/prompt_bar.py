@@ -71,7 +71,7 @@ class ToolButton(FittingButton):
         height = super().sizeHint().height() + (metrics.height() if self._key else 0)
         return QSize(widest + self._sign_size() + 3 * PADDING, height)
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the sign in front of the name, and the key under it."""
         painter = QStylePainter(self)
         self.draw_frame(painter)
@@ -170,9 +170,9 @@ class PromptBar(QWidget):
             button.setChecked(name in self._checked)
 
     def set_keys(self, keys: Mapping[str, str]) -> None:
-        """Show other keys: tool, and its key."""
+        """Show other keys; that of the sign is beside what takes away."""
         for tool, button in self.tools.items():
-            button.set_key(keys.get(tool, ""))
+            button.set_key(keys.get("prompt_sign" if tool == REMOVE else tool, ""))
 
     def set_limits(self, height: int, width: int) -> None:
         """Allow clicks in an image of so many pixels, beginning in its middle; 0 for none."""

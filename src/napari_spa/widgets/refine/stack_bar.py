@@ -9,7 +9,13 @@ from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal  # type: igno
 from qtpy.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPolygonF
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QWidget
 
-from napari_spa.widgets.common.buttons import FittingButton, draw_ring, tip_with_key, with_key
+from napari_spa.widgets.common.buttons import (
+    FittingButton,
+    draw_ring,
+    tip_with_key,
+    with_alpha,
+    with_key,
+)
 from napari_spa.widgets.common.layouts import column_of, even_row, row_of
 from napari_spa.widgets.objects.rows import STATUS_COLOURS
 
@@ -18,15 +24,14 @@ if TYPE_CHECKING:
 
 
 _OTHER_COLOUR = (140, 140, 140)
-_PROPAGATE_ONE = {
+_NAMES: dict[object, tuple[str, str, str]] = {  # of a step or direction, and its tooltip
     -1: ("Carry to previous", "◂ Carry", "Propose this object on the {unit} before."),
     1: ("Carry to next", "Carry ▸", "Propose this object on the {unit} after."),
-}
-_PROPAGATE = {
     "backward": ("↑ to first", "↑", "Towards the first {unit}, until the object ends."),
     "both": ("both ways", "↑↓", "Both ways, until the object ends."),
     "forward": ("↓ to last", "↓", "Towards the last {unit}, until the object ends."),
 }
+_ACTIONS: dict[object, str] = {-1: "carry_previous", 1: "carry_next", "both": "propagate"}
 
 
 class QualityStrip(QWidget):
@@ -79,13 +84,11 @@ class QualityStrip(QWidget):
         width = self.width() / self._count
         return QRectF(position * width, 0, width, self.height())
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the bars, the lowest where several share a pixel."""
         painter = QPainter(self)
         ink = self.palette().color(self.foregroundRole())
-        faint = QColor(ink)
-        faint.setAlpha(28)
-        painter.fillRect(self.rect(), faint)
+        painter.fillRect(self.rect(), with_alpha(ink, 28))
         marker = max(5.0, self.height() / 5)
         room = self.height() - marker - 2
         worst: dict[int, int] = {}  # of those whose bars begin at one pixel
@@ -110,12 +113,12 @@ class QualityStrip(QWidget):
         painter.end()
         draw_ring(self)
 
-    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+    def mousePressEvent(self, event: QMouseEvent) -> None:
         """Ask for the slice under the pointer."""
-        if event is not None and event.button() == Qt.MouseButton.LeftButton:
+        if event.button() == Qt.MouseButton.LeftButton:
             self.slice_requested.emit(self._at(event.position().x()))
 
-    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+    def keyPressEvent(self, event: QKeyEvent) -> None:
         """Ask for a neighbour, the first or the last slice."""
         last = self._count - 1
         places = {
@@ -124,12 +127,12 @@ class QualityStrip(QWidget):
             Qt.Key.Key_Home: 0,
             Qt.Key.Key_End: last,
         }
-        if event is not None and event.key() in places:
+        if event.key() in places:
             self.slice_requested.emit(places[Qt.Key(event.key())])
         else:
             super().keyPressEvent(event)
 
-    def event(self, event: QEvent | None) -> bool:
+    def event(self, event: QEvent) -> bool:
         """Tell about the slice under the pointer."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             QToolTip.showText(event.globalPos(), self.words_at(self._at(event.pos().x())), self)
@@ -150,9 +153,10 @@ class StackBar(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._count, self._current, self._active = 1, 0, False
-        self._unit, self._keys = "slice", dict[int | str, str]()
-        self.propagate_one = {step: FittingButton() for step in _PROPAGATE_ONE}
-        self.propagate = {direction: FittingButton() for direction in _PROPAGATE}
+        self._unit = "slice"
+        self._keys: Mapping[str, str] = {}
+        self.propagate_one = {step: FittingButton() for step in (-1, 1)}
+        self.propagate = {way: FittingButton() for way in ("backward", "both", "forward")}
         self.strip = QualityStrip()
         self.strip.slice_requested.connect(self.slice_requested)
         self._title = QLabel()
@@ -170,11 +174,9 @@ class StackBar(QWidget):
         self.set_slices(1, 0)
         self._name_all()
 
-    # ------------------------------------------------------------------ setters
-
-    def set_keys(self, keys: Mapping[int | str, str]) -> None:
-        """Show other keys: a step or direction, and its key."""
-        self._keys = dict(keys)
+    def set_keys(self, keys: Mapping[str, str]) -> None:
+        """Show other keys."""
+        self._keys = keys
         self._name_all()
 
     def set_slices(self, count: int, current: int, unit: str = "slice") -> None:
@@ -194,18 +196,12 @@ class StackBar(QWidget):
 
     def _name_all(self) -> None:
         self._title.setText(f"Dice expected per {self._unit}")
-        for step, button in self.propagate_one.items():
-            self._name(button, step, *_PROPAGATE_ONE[step])
-        for direction, button in self.propagate.items():
-            self._name(button, direction, *_PROPAGATE[direction])
-
-    def _name(
-        self, button: FittingButton, which: int | str, long: str, short: str, tip: str
-    ) -> None:
-        tip, key = tip.format(unit=self._unit), self._keys.get(which, "")
-        button.set_texts(with_key(long, key), with_key(short, key), short)
-        button.setToolTip(tip_with_key(tip, key))
-        button.setAccessibleName(f"{long}: {tip}")
+        for which, button in (*self.propagate_one.items(), *self.propagate.items()):
+            long, short, tip = _NAMES[which]
+            tip, key = tip.format(unit=self._unit), self._keys.get(_ACTIONS.get(which, ""), "")
+            button.set_texts(with_key(long, key), with_key(short, key), short)
+            button.setToolTip(tip_with_key(tip, key))
+            button.setAccessibleName(f"{long}: {tip}")
 
     def _refresh(self) -> None:
         before, after = self._current > 0, self._current < self._count - 1
