@@ -104,7 +104,7 @@ def test_the_button_lists_the_profiles(bar, qtbot):
     bar.teach_requested.connect(taught.append)
     bar.set_entries([ANA, BEN, TORN], ANA.path, [ANA, BEN])
     manage = bar.menu(["new"], [BEN], "", bar.window)
-    menu = bar.names(manage, bar.window)
+    menu = bar.names(manage)
     actions = {action.text(): action for action in menu.actions() if action.text()}
     teach = "Teach it what is accepted"
     profiles = [NONE, "Ana, optic cup", "Ben <b>", "torn", "New profile…"]

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QDesktopServices, QStandardItem, QStandardItemModel
+from qtpy.QtGui import QDesktopServices, QStandardItemModel
 from qtpy.QtWidgets import QApplication, QFrame, QGridLayout, QLabel, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
@@ -27,7 +27,9 @@ from napari_spa.widgets.common.buttons import (
     FocusRingCheckBox,
     NoWheelComboBox,
     add_entry,
+    explain,
     open_menu,
+    sure,
 )
 from napari_spa.widgets.common.layouts import column_of, row_of, tip_button, wrapped
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
 
     from napari_spa.io.profiles import StoreEntry
     from napari_spa.viewer.annotation.controller import AnnotationController
-
-
-_KEPT = "A copy stays in the subfolder 'removed' of the folder."
 
 
 class ProfilePresenter(QObject):
@@ -63,8 +62,8 @@ class ProfilePresenter(QObject):
         self._profiles.changed.connect(self._show)
         self.comparison.changed.connect(bar.set_comparison)
         bar.chosen.connect(self.actions.choose)
-        bar.menu_button.on_click(self._open_menu)
-        bar.name.on_click(self._open_names)
+        bar.menu_button.on_click(partial(self._open_menu, bar.menu_button))
+        bar.name.on_click(partial(self._open_menu, bar.name))
         bar.action_requested.connect(self.ask)
         bar.compare_requested.connect(self.comparison.compare)
         bar.hide_comparison.on_click(self.comparison.clear)
@@ -105,80 +104,62 @@ class ProfilePresenter(QObject):
         if action == "folder":
             self._show_folder()
         elif action in ("new", "keep"):
-            self._ask_new(action)
-        elif entry is not None:
-            getattr(self, f"_ask_{action}")(entry, profiles.chosen)
+            self._ask_name(action, "", "")
+        elif entry is None:
+            return
+        elif action == "rename":
+            self._ask_name(action, entry.name, entry.task, profiles.chosen)
+        elif action == "copy":
+            self._ask_name(action, self._free_name(entry), entry.task)
+        elif action == "merge":
+            dialog = MergeDialog(entry, profiles.others(), profiles.problem, self._window)
+            self._open(dialog, lambda: self.actions.merge(dialog.paths(), *dialog.named()))
+        else:
+            self._ask_confirmation(action, shortened(entry.name))
 
-    # ------------------------------------------------------------------ asking
-
-    def _ask_new(self, action: str) -> None:
-        words = "One for each user and task. Saved automatically after each accepted object."
-        title, button, do = "New profile", "Create", self.actions.new
-        if action == "keep":
-            words = "What you picked in this window so far goes into it."
-            title, button, do = "Save as a profile", "Save", self.actions.keep
-        self._ask_name(title, words, button, do)
-
-    def _ask_rename(self, entry: StoreEntry, path: Path) -> None:
-        title, do = f"Rename {shortened(entry.name)}", self.actions.rename
-        self._ask_name(title, "", "Rename", do, entry.name, entry.task, path)
-
-    def _ask_copy(self, entry: StoreEntry, path: Path) -> None:
-        title = f"Save a copy of {shortened(entry.name)}"
-        words = f"You go on with {shortened(entry.name)}; the copy stays as it is now."
-        name, do = self._free_name(entry), self.actions.copy
-        self._ask_name(title, words, "Save", do, name, entry.task)
-
-    def _ask_merge(self, entry: StoreEntry, path: Path) -> None:
-        dialog = MergeDialog(entry, self._profiles.others(), self._profiles.problem, self._window)
-        dialog.accepted.connect(lambda: self.actions.merge(dialog.paths(), *dialog.named()))
-        self._open(dialog)
-
-    def _ask_reset(self, entry: StoreEntry, path: Path) -> None:
-        words = (
-            f"Forget everything that {shortened(entry.name)} has learnt, from {self._evidence()}? "
-            f"Name and task stay; so does everything you outlined. {_KEPT}"
-        )
-        self._ask_confirmation("Reset", entry, words, self.actions.reset)
-
-    def _ask_delete(self, entry: StoreEntry, path: Path) -> None:
-        words = (
-            f"Delete {shortened(entry.name)} and what it learnt from {self._evidence()}? "
-            f"Everything you outlined stays. {_KEPT}"
-        )
-        self._ask_confirmation("Delete", entry, words, self.actions.delete)
-
-    def _evidence(self) -> str:
-        profile = self._profiles.profile
-        return "your picks" if profile is None else evidence(profile)
-
-    def _ask_name(
-        self,
-        title: str,
-        words: str,
-        button: str,
-        do: Callable[[str, str], None],
-        name: str = "",
-        task: str = "",
-        but: Path | None = None,
-    ) -> None:
+    def _ask_name(self, action: str, name: str, task: str, but: Path | None = None) -> None:
+        entry = self._profiles.entry
+        whose = "" if entry is None else shortened(entry.name)
+        title, words, button = {
+            "new": (
+                "New profile",
+                "One for each user and task. Saved automatically after each accepted object.",
+                "Create",
+            ),
+            "keep": (
+                "Save as a profile",
+                "What you picked in this window so far goes into it.",
+                "Save",
+            ),
+            "rename": (f"Rename {whose}", "", "Rename"),
+            "copy": (
+                f"Save a copy of {whose}",
+                f"You go on with {whose}; the copy stays as it is now.",
+                "Save",
+            ),
+        }[action]
         problem = partial(self._profiles.problem, but=but)
         dialog = NameDialog(
             title, words, button, problem, name=name, task=task, parent=self._window
         )
-        dialog.accepted.connect(lambda: do(*dialog.named()))
-        self._open(dialog)
+        self._open(dialog, lambda: getattr(self.actions, action)(*dialog.named()))
 
-    def _ask_confirmation(
-        self, action: str, entry: StoreEntry, words: str, do: Callable[[], None]
-    ) -> None:
-        title = f"{action} {shortened(entry.name)}"
-        dialog = ConfirmDialog(title, words, action, self._window)
-        dialog.accepted.connect(do)
-        self._open(dialog)
+    def _ask_confirmation(self, action: str, name: str) -> None:
+        profile = self._profiles.profile
+        taught = "your picks" if profile is None else evidence(profile)
+        words = {
+            "reset": f"Forget everything that {name} has learnt, from {taught}? "
+            "Name and task stay; so does everything you outlined.",
+            "delete": f"Delete {name} and what it learnt from {taught}? "
+            "Everything you outlined stays.",
+        }[action]
+        title, kept = action.capitalize(), "A copy stays in the subfolder 'removed' of the folder."
+        dialog = ConfirmDialog(f"{title} {name}", f"{words} {kept}", title, self._window)
+        self._open(dialog, getattr(self.actions, action))
 
-    def _open(self, dialog: ConfirmDialog) -> None:
+    def _open(self, dialog: ConfirmDialog, do: Callable[[], None]) -> None:
         self.dialog = dialog
+        dialog.accepted.connect(do)
         dialog.finished.connect(self._on_closed)
         dialog.open()
 
@@ -192,8 +173,6 @@ class ProfilePresenter(QObject):
             number += 1
             name = f"{entry.name} (copy {number})"
         return name
-
-    # ------------------------------------------------------------------ showing
 
     def _show(self) -> None:
         profiles = self._profiles
@@ -231,13 +210,10 @@ class ProfilePresenter(QObject):
         if window is not None and ours is not None and window is ours.windowHandle():
             self._profiles.refresh()
 
-    def _open_menu(self) -> None:
+    def _open_menu(self, button: FittingButton) -> None:
         self._profiles.refresh()  # other windows may have made some
-        open_menu(self.menu(), self._bar.menu_button)
-
-    def _open_names(self) -> None:
-        self._profiles.refresh()
-        open_menu(self._bar.names(self.menu(), self._window), self._bar.name)
+        menu = self.menu()
+        open_menu(self._bar.names(menu) if button is self._bar.name else menu, button)
 
     def _show_folder(self) -> None:
         chosen = self._profiles.chosen
@@ -280,11 +256,11 @@ class ProfileBar(QObject):
         self.menu_button = tip_button("⋯", tip=tip, narrow=True)
         self.menu_button.setAccessibleName("What can be done with profiles")
         self.teach = FocusRingCheckBox("Teach")
-        self.teach.setToolTip(
+        explain(
+            self.teach,
             "On: accepted objects teach the profile.\n"
-            "Off: objects start from it, and new ones teach it nothing."
+            "Off: objects start from it, and new ones teach it nothing.",
         )
-        self.teach.setAccessibleDescription(self.teach.toolTip())
         self.teach.setChecked(True)
         # Whose preference it is, in sight whichever tab is open.
         self.name = FittingButton(parent=parent)
@@ -299,6 +275,7 @@ class ProfileBar(QObject):
         column_of(row, margin=5, holder=self.comparison)
         self._paths: list[object] = []
         self._entries: tuple[StoreEntry, ...] = ()
+        self._usable: list[bool] = []  # the entries of the list
         self._current = 0
         self.combo.activated.connect(self._on_chosen)
         self.teach.clicked.connect(self.teach_requested)
@@ -314,8 +291,6 @@ class ProfileBar(QObject):
         grid.addWidget(self.comparison, row + 3, 0, 1, 3)
         self.comparison.hide()
 
-    # ------------------------------------------------------------------ setters
-
     def set_entries(
         self, entries: Sequence[StoreEntry], chosen: object, fitting: Sequence[StoreEntry]
     ) -> None:
@@ -329,10 +304,15 @@ class ProfileBar(QObject):
             for name, entry in zip(names, entries, strict=True)
         ]
         self.combo.show_entries([NONE, *told, NEW], current)
-        for place, entry in enumerate(entries, start=1):
-            usable = entry in fitting or entry.path == chosen
-            self._tell(place, entry, usable=usable)
-        self._entries = tuple(entries)
+        usable = [entry in fitting or entry.path == chosen for entry in entries]
+        model = self.combo.model()
+        assert isinstance(model, QStandardItemModel)
+        for place, (entry, fits) in enumerate(zip(entries, usable, strict=True), start=1):
+            known = "" if entry.model is None else entry.model.name
+            why = entry.problem or (known if fits else f"It was made with the model {known}.")
+            self.combo.setItemData(place, why, Qt.ItemDataRole.ToolTipRole)
+            sure(model.item(place)).setEnabled(fits)
+        self._entries, self._usable = tuple(entries), [True, *usable, True]
         self._say_whose()
 
     def set_teaching(self, on: bool) -> None:
@@ -349,33 +329,17 @@ class ProfileBar(QObject):
         mark = "⚠ " if entry is not None and self.warning.text() else ""
         rest = " ▾" if teaching else ", not taught ▾"
         self.name.set_texts(*(f"{mark}{name}{rest}" for name in names))
-        taught = (
-            "Accepted objects teach it."
-            if teaching
-            else "Teach is off: new objects teach it nothing."
-        )
+        off = "Teach is off: new objects teach it nothing."
+        taught = "Accepted objects teach it." if teaching else off
         about = (names[0], self.words.toolTip(), taught, self.warning.text())
-        self.name.setToolTip("\n".join(filter(None, about)))
-        self.name.setAccessibleDescription(self.name.toolTip())
+        explain(self.name, "\n".join(filter(None, about)))
         self.renamed.emit()
-
-    def _item(self, place: int) -> QStandardItem | None:
-        model = self.combo.model()
-        return model.item(place) if isinstance(model, QStandardItemModel) else None
-
-    def _tell(self, place: int, entry: StoreEntry, *, usable: bool) -> None:
-        known = "" if entry.model is None else entry.model.name
-        why = entry.problem or (f"It was made with the model {known}." if not usable else known)
-        self.combo.setItemData(place, why, Qt.ItemDataRole.ToolTipRole)
-        if (item := self._item(place)) is not None:
-            item.setEnabled(usable)
 
     def set_words(self, brief: str, full: str) -> None:
         """Say what is in the profile in use, in a line, and in full in the tooltip."""
         self.words.setText(brief)
-        self.words.setToolTip(full)
         self.words.setAccessibleName(brief)
-        self.words.setAccessibleDescription(full)
+        explain(self.words, full)
         self._say_whose()
 
     def set_warning(self, words: str) -> None:
@@ -399,20 +363,17 @@ class ProfileBar(QObject):
         words = escape(capitalised(found.words))
         self.comparison_words.setText("<br>".join(filter(None, [words, " &nbsp; ".join(legend)])))
 
-    # ------------------------------------------------------------------ the menu
-
-    def names(self, manage: QMenu, parent: QWidget | None = None) -> QMenu:
+    def names(self, manage: QMenu) -> QMenu:
         """Make the menu of the profiles; ``manage`` is what can be done with the one in use."""
-        menu = QMenu(parent)
+        menu = QMenu(manage.parentWidget())
         menu.setFont(self.menu_button.font())
         menu.setToolTipsVisible(True)
-        for place in range(self.combo.count()):
-            item = self._item(place)
+        for place, usable in enumerate(self._usable):
             add_entry(
                 menu,
                 self.combo.itemText(place),
                 partial(self._on_chosen, place),
-                enabled=item is None or item.isEnabled(),
+                enabled=usable,
                 checked=place == self._current if place < len(self._paths) else None,
                 tip=str(self.combo.itemData(place, Qt.ItemDataRole.ToolTipRole) or ""),
             )
@@ -452,14 +413,12 @@ class ProfileBar(QObject):
         if why_not:
             add_entry(menu, why_not, lambda: None, enabled=False)
             return menu
-        for path, name, title in [
-            *((entry.path, entry.name, full_name(entry)) for entry in others),
-            (None, MODEL_ALONE, MODEL_ALONE.capitalize()),
-        ]:
-            add_entry(menu, title, partial(self.compare_requested.emit, path, name))
+        for entry in others:
+            wanted = partial(self.compare_requested.emit, entry.path, entry.name)
+            add_entry(menu, full_name(entry), wanted)
+        alone = partial(self.compare_requested.emit, None, MODEL_ALONE)
+        add_entry(menu, MODEL_ALONE.capitalize(), alone)
         return menu
-
-    # ------------------------------------------------------------------ asking
 
     def _on_chosen(self, place: int) -> None:
         if place < len(self._paths):

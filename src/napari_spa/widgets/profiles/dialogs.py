@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QDialog, QFormLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_spa.refine.preference import acts
 from napari_spa.viewer.profiles.active import full_name, shortened
-from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox
+from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, sure
 from napari_spa.widgets.common.layouts import row_of, wrapped
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ConfirmDialog(QDialog):
         self.cancel.clicked.connect(self.reject)
         self.cancel.setFocus()
 
-    def showEvent(self, event: QShowEvent | None) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         """Take the size that the words need, in the font that napari's style gives to labels."""
         super().showEvent(event)
         self.setMinimumWidth(_LETTERS * self.words.fontMetrics().averageCharWidth())
@@ -58,11 +58,9 @@ class ConfirmDialog(QDialog):
 
     def grow(self) -> None:
         """Take more height where it is needed: Qt guesses that of wrapped words."""
-        layout = self.layout()
-        if layout is not None:
-            layout.activate()
-            width = max(self.width(), self.minimumWidth())
-            self.resize(width, max(self.height(), layout.totalHeightForWidth(width)))
+        layout, width = sure(self.layout()), max(self.width(), self.minimumWidth())
+        layout.activate()
+        self.resize(width, max(self.height(), layout.totalHeightForWidth(width)))
 
 
 class NameDialog(ConfirmDialog):
