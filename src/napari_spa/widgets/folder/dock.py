@@ -126,8 +126,6 @@ class FolderPanel(QWidget):
         self.set_unsaved(())
         self.set_running("")
 
-    # ------------------------------------------------------------------ setters
-
     def choice(self) -> Choice:
         """Return which images shall be listed."""
         kind = list(FILTERS)[self.kind.currentIndex()]
@@ -176,8 +174,6 @@ class FolderPanel(QWidget):
         self.running.setText(words)
         self.progress.setValue(round(share * PROGRESS_STEPS))
 
-    # ------------------------------------------------------------------ composing
-
     def _compose(self) -> None:
         buttons = self.action_buttons
         self.filters = column_of(row_of(self.kind, self.order), self.text)
@@ -214,9 +210,9 @@ class FolderPanel(QWidget):
         """Never be so narrow that a part is cut off."""
         self._scroll.setMinimumWidth(self._content.minimumSizeHint().width() + 18)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Write the list and the fields in the font that napari gives to labels."""
-        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.Polish):
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.Polish):
             self.list.set_font(self.summary.font())
             for field in (self.text, self.note):
                 field.setFont(self.summary.font())
@@ -268,7 +264,7 @@ class FolderDock(QWidget):
         controller.project_changed.connect(self._on_project)
         controller.changed.connect(self._on_changed)
         controller.opened.connect(self._on_opened)
-        controller.status_message.connect(self._on_said)
+        controller.status_message.connect(parts.status.setText)
         controller.failed.connect(self._on_failed)
         controller.asked.connect(parts.ask)
         controller.saver.unsaved_changed.connect(parts.set_unsaved)
@@ -279,7 +275,7 @@ class FolderDock(QWidget):
         jobs.running.connect(self._on_running)
         jobs.running.connect(self._words_due.start)
         jobs.review_wanted.connect(self._show_review)
-        parts.open.clicked.connect(self._on_open)
+        parts.open.on_click(self._on_open)
         parts.recent.on_click(lambda: open_menu(self.recent_menu(), parts.recent))
         parts.kind.activated.connect(self._list)
         parts.order.activated.connect(self._list)
@@ -311,11 +307,10 @@ class FolderDock(QWidget):
         if self._keys is not None:
             self._keys.release()
         actions = self._actions()
-        keys = {action: settings.keys[action] for action in actions}
         self._keys = KeyBindings(
-            self._viewer, {key: actions[action] for action, key in keys.items()}
+            self._viewer, {settings.keys[action]: act for action, act in actions.items()}
         )
-        self.parts.set_keys(keys)
+        self.parts.set_keys(settings.keys)
 
     def _find_refine_dock(self) -> RefineDock | None:
         window = getattr(self._viewer, "window", None)
@@ -347,10 +342,13 @@ class FolderDock(QWidget):
         """Open a folder of images, or a project's output folder."""
         self.controller.open(Path(folder), None if out is None else Path(out))
 
-    def _on_open(self) -> None:
+    def _on_open(self, *, elsewhere: bool = False) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open a folder of images")
-        if folder:
-            self.open_folder(folder)
+        out = None
+        if folder and elsewhere:
+            out = QFileDialog.getExistingDirectory(self, "Choose the output folder")
+        if folder and out != "":
+            self.open_folder(folder, out)
 
     def recent_menu(self) -> QMenu:
         """Make the menu of folders that were worked on lately."""
@@ -363,16 +361,10 @@ class FolderDock(QWidget):
         if menu.isEmpty():
             add_entry(menu, "No folder yet", lambda: None, enabled=False)
         menu.addSeparator()
-        menu.addAction("Open with another output folder…", self._on_open_elsewhere)
+        menu.addAction("Open with another output folder…", partial(self._on_open, elsewhere=True))
         if self.controller.project is not None:
             menu.addAction("Look again for images", self.controller.refresh)
         return menu
-
-    def _on_open_elsewhere(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Open a folder of images")
-        out = folder and QFileDialog.getExistingDirectory(self, "Choose the output folder")
-        if out:
-            self.open_folder(folder, out)
 
     def _show_refine_dock(self) -> None:
         if self._refine_dock is not None and not self._refine_dock.closed:
@@ -389,10 +381,9 @@ class FolderDock(QWidget):
         return self.parts.list.chosen_name() or self.controller.current
 
     def _skip(self) -> None:
-        name = self._target()
-        item = None if name is None else self.controller.items.get(name)
-        if item is not None and item.problem and name is not None:
-            self.controller.items.set_status(name, "skipped")  # it cannot be on show
+        item = self.controller.items.get(self._target() or "")
+        if item is not None and item.problem:
+            self.controller.items.set_status(item.name, "skipped")  # it cannot be on show
         else:
             self.controller.skip()
 
@@ -422,9 +413,8 @@ class FolderDock(QWidget):
         parts.model.show(items, parts.choice())
         known = self.controller.project is not None
         parts.pages.setCurrentWidget(parts.list if parts.model.names else parts.empty)
-        parts.empty.setText("No image is like that." if known and items else EMPTY)
-        if known and not items:
-            parts.empty.setText("There is no image in this folder.")
+        none = "No image is like that." if items else "There is no image in this folder."
+        parts.empty.setText(none if known else EMPTY)
         parts.list.choose(self.controller.at)
         self._show_words()
 
@@ -432,18 +422,16 @@ class FolderDock(QWidget):
         """Say what is known of the folder and of the image on show."""
         parts, controller = self.parts, self.controller
         project = controller.project
-        known = project is not None
-        for part in (parts.filters, parts.acting, parts.summary, parts.apply, parts.export):
-            part.setVisible(known)
-        parts.folder.setVisible(known)
+        about = (parts.filters, parts.acting, parts.summary, parts.apply, parts.export)
+        for part in (*about, parts.folder):
+            part.setVisible(project is not None)
         if project is not None:
             source, out = Path(project.source), Path(project.out)
             parts.folder.setText(source.name)
             parts.folder.setToolTip(f"Images: {source}\nYour work: {out}")
             parts.summary.setText(summary(controller.items.values()))
-        busy = self.jobs.busy
-        parts.apply.setEnabled(not busy)
-        parts.export.setEnabled(not busy)
+        for part in (parts.apply, parts.export):
+            part.setEnabled(not self.jobs.busy)
         shown = controller.current is not None
         parts.tools.setVisible(shown and self._refine_is_hidden())
         for action, button in parts.action_buttons.items():
@@ -456,7 +444,7 @@ class FolderDock(QWidget):
 
     def _show_note(self) -> None:
         name, note = self._target(), self.parts.note
-        item = None if name is None else self.controller.items.get(name)
+        item = self.controller.items.get(name or "")
         self.parts.action_buttons["flag_image"].setChecked(item is not None and item.flagged)
         note.setEnabled(item is not None)
         if name != self._noted or not note.isModified():
@@ -486,16 +474,13 @@ class FolderDock(QWidget):
             self.parts.list.choose(name)
         self._words_due.start()
 
-    def _on_said(self, sentence: str) -> None:
-        self.parts.status.setText(sentence)
-
     def _on_running(self, words: str, share: float) -> None:
         """Show how far a batch or an export is; the title is seen where the list is not."""
         self.parts.set_running(words, share)
         self._places.note(f"{share:.0%}" if words else "")
 
     def _on_job_said(self, sentence: str) -> None:
-        self._on_said(sentence)
+        self.parts.status.setText(sentence)
         if sentence and self._places.behind:
             show_info(sentence)
 
@@ -512,15 +497,15 @@ class FolderDock(QWidget):
             parts.set_choice(type(parts.choice())("review", "", "doubt"))
             self._list()
 
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take a folder that is dragged here."""
-        if event is not None and _folder_of(event) is not None:
+        if _folder_of(event) is not None:
             event.acceptProposedAction()
 
-    def dropEvent(self, event: QDropEvent | None) -> None:
+    def dropEvent(self, event: QDropEvent) -> None:
         """Open the folder."""
-        folder = None if event is None else _folder_of(event)
-        if event is not None and folder is not None:
+        folder = _folder_of(event)
+        if folder is not None:
             event.acceptProposedAction()
             self.open_folder(folder)
 

@@ -37,7 +37,13 @@ from napari_spa.viewer.folder.jobs import (
     effort_words,
 )
 from napari_spa.viewer.settings import Settings
-from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, FocusRingSpinBox
+from napari_spa.widgets.common.buttons import (
+    FittingButton,
+    FocusRingCheckBox,
+    FocusRingSpinBox,
+    explain,
+    sure,
+)
 from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.common.layouts import column_of, row_of, tip_button, wrapped
 
@@ -112,13 +118,8 @@ class BatchDialog(QDialog):
         way = next(way for way, button in self.ways.items() if button.isChecked())
         text = self.path.text().strip()
         path = Path(text) if text and way != "auto" else None
-        return BatchOptions(
-            way,
-            path,
-            round(1 - self.review_below.value(), 2),
-            self.workers.value(),
-            self.again.isChecked(),
-        )
+        doubt = round(1 - self.review_below.value(), 2)
+        return BatchOptions(way, path, doubt, self.workers.value(), self.again.isChecked())
 
     def show_effort(self, words: str, *, possible: bool) -> None:
         """Say what it would take, or why it cannot be done."""
@@ -133,8 +134,7 @@ class BatchDialog(QDialog):
         group = QButtonGroup(self)
         for way, (text, tip) in _WAYS.items():
             button = QRadioButton(text)
-            button.setToolTip(tip)
-            button.setAccessibleDescription(tip)
+            explain(button, tip)
             group.addButton(button)
             self.ways[way] = button
             layout.addWidget(button)
@@ -175,12 +175,10 @@ class BatchDialog(QDialog):
         if self.options().way == "masks":
             path = QFileDialog.getExistingDirectory(self, "Rough masks")
         else:
-            path, _ = QFileDialog.getOpenFileName(
-                self, "Clicks", "", "Tables (*.csv);;All files (*)"
-            )
+            kinds = "Tables (*.csv);;All files (*)"
+            path, _ = QFileDialog.getOpenFileName(self, "Clicks", "", kinds)
         if path:
-            self.path.setText(path)
-            self.ask()
+            self.path.setText(path)  # which asks
 
     def ask(self, _: object = None) -> None:
         """Ask what it would take as it is chosen now."""
@@ -231,10 +229,9 @@ class FolderJobs(QObject):
         if self.busy:
             self._stopping = True
             self.worker.stop()
-            waits = "the image in progress" if self._what == "Batch" else "the file in progress"
-            self.running.emit(
-                f"Stopping: waiting for {waits}. What is finished stays.", self._share
-            )
+            waits = "image" if self._what == "Batch" else "file"
+            words = f"Stopping: waiting for the {waits} in progress. What is finished stays."
+            self.running.emit(words, self._share)
 
     def close(self) -> None:
         """End what is under way and wait for it."""
@@ -242,17 +239,13 @@ class FolderJobs(QObject):
             self.dialog.close()
         self.worker.close()
 
-    # ------------------------------------------------------------------ the batch
-
     def rest(self, status: str = "to do") -> tuple[str, ...]:
         """Return the images of a status, but for the one on show."""
-        controller = self._controller
+        items, at = self._controller.items, self._controller.at
         return tuple(
             name
-            for name, item in controller.items.items()
-            if item.status == status
-            and not controller.items.is_unreadable(name)
-            and name != controller.at
+            for name, item in items.items()
+            if item.status == status and name != at and not items.is_unreadable(name)
         )
 
     def ask_batch(self, refine_dock: RefineDock | None, parent: QWidget) -> None:
@@ -288,10 +281,8 @@ class FolderJobs(QObject):
     def _profile(self) -> Any:
         return None if self._refine_dock is None else self._refine_dock.controller.profiles.profile
 
-    def _order(self, options: BatchOptions) -> BatchRequest | None:
-        project = self._controller.project
-        if project is None:
-            return None
+    def _order(self, options: BatchOptions) -> BatchRequest:
+        project = sure(self._controller.project)  # there is no dialog without one
         settings = Settings() if self._refine_dock is None else self._refine_dock.settings
         return BatchRequest(
             source=project.source,
@@ -305,20 +296,18 @@ class FolderJobs(QObject):
         )
 
     def _on_options_changed(self, dialog: BatchDialog, options: BatchOptions) -> None:
-        order = self._order(options)
-        if order is not None:
-            estimate = partial(effort_words, order)
-            self.worker.submit(estimate, partial(self._on_estimated, dialog))
+        estimate = partial(effort_words, self._order(options))
+        self.worker.submit(estimate, partial(self._on_estimated, dialog))
 
     def _on_estimated(self, dialog: BatchDialog, words: str) -> None:
         if dialog is self.dialog:
             dialog.show_effort(words, possible=True)
 
     def _start_batch(self, options: BatchOptions) -> None:
-        order, controller = self._order(options), self._controller
-        if order is None or self.busy:
+        if self.busy:
             return
-        controller.reserve((*order.names, *order.again))
+        order = self._order(options)
+        self._controller.reserve((*order.names, *order.again))
         self._run("Batch", partial(do_batch, order), self._batch_done)
 
     def _batch_done(self, report: Any) -> None:
@@ -332,8 +321,7 @@ class FolderJobs(QObject):
         if failed:
             name, why = report.failed[0]
             others = f" (and {failed - 1} more)" if failed > 1 else ""
-            project = self._controller.project
-            why = why if project is None else in_brief(why, project.source / name)
+            why = in_brief(why, sure(self._controller.project).source / name)
             words.append(f"Failed: {why if name in why else f'{name}: {why}'}{others}")
         if report.kept:
             words.append(f"Kept, as you changed them: {counted(len(report.kept), 'image')}.")
@@ -347,22 +335,18 @@ class FolderJobs(QObject):
         if review:
             self.review_wanted.emit()
 
-    # ------------------------------------------------------------------ exports
-
     def ask_export(self, parent: QWidget) -> None:
         """Ask what shall be exported, and where to."""
-        project = self._controller.project
-        if project is None:
-            return
+        project = sure(self._controller.project)
         request = self._exported or ExportRequest(exports_path(project.out), ("labels", "tables"))
         dialog = ExportDialog(request, [i.name for i in project.items], parent, single=False)
         dialog.start_requested.connect(self._start_export)
         self._open(dialog)
 
     def _start_export(self, request: ExportRequest, _: str = "") -> None:
-        project = self._controller.project
-        if project is None or self.busy:
+        if self.busy:
             return
+        project = sure(self._controller.project)
         self._exported = replace(request, replace=False)
         kept = self._controller.keep_now()
 
@@ -403,8 +387,6 @@ class FolderJobs(QObject):
             self.status_message.emit(f"{what} stopped; what was finished stays.")
 
     def _ended(self) -> None:
-        if not self.busy:
-            return
         batch, self._what = self._what == "Batch", ""
         self.running.emit("", 0.0)
         if batch:
