@@ -37,7 +37,6 @@ class DockLayout(QObject):
         super().__init__(widget)
         self._widget = widget
         self._watched: QDockWidget | None = None
-        self.hidden = False  # as a user wants it
         self._watch_due = later(self, self._watch)
         self._watch_due.start()
         self._front_due = later(self, self.bring_forward)
@@ -71,6 +70,12 @@ class DockLayout(QObject):
         return other in window.tabifiedDockWidgets(ours) and _is_behind(ours)
 
     @property
+    def hidden(self) -> bool:
+        """Whether a user hid the dock."""
+        dock = self._dock()
+        return dock is not None and dock.isHidden()
+
+    @property
     def behind(self) -> bool:
         """Whether the dock cannot be seen: it is hidden, or another's tab is in front of it."""
         dock = self._dock()
@@ -94,29 +99,21 @@ class DockLayout(QObject):
             timer.stop()
         if self._watched is not None:
             self._watched.removeEventFilter(self)
-            self._watched.visibilityChanged.disconnect(self._on_visible)
             self._watched = None
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Notice that the dock is hidden while its tab is behind."""
+        """Notice that the dock is shown or hidden, and that it is while its tab is behind."""
         dock = self._watched
-        if dock is None or watched is not dock:
-            return False
-        if event.type() == QEvent.Type.Hide and dock.isHidden() and _is_behind(dock):
-            self._front_due.start()
+        if dock is not None and event.type() in (QEvent.Type.Hide, QEvent.Type.Show):
+            if dock.isHidden() and _is_behind(dock):
+                self._front_due.start()
+            self.toggled.emit()
         return False
 
     def _watch(self) -> None:
         dock = self._watched = self._dock()
         if dock is not None:
             dock.installEventFilter(self)
-            dock.visibilityChanged.connect(self._on_visible)
-
-    def _on_visible(self, _: bool) -> None:
-        hidden = self._watched is not None and self._watched.isHidden()
-        if hidden != self.hidden:
-            self.hidden = hidden
-            self.toggled.emit()
 
     def _dock(self) -> QDockWidget | None:
         return _ancestor(self._widget, QDockWidget)
@@ -208,23 +205,17 @@ class DockLifecycle(QObject):
             elif kind == QEvent.Type.WindowActivate:
                 self._closing = False  # a user was asked, and said no
             elif kind == QEvent.Type.Hide and self._closing:
-                self._follow(None)
+                self._window = None
                 self.ended.emit()
         return False
 
     def _on_shown(self) -> None:
         window = _ancestor(self._widget, QMainWindow)
         if window is not None and window is not self._window:
-            self._follow(window)
+            self._window = window
+            window.installEventFilter(self)
         # napari caps docks at their size hint.
         self._widget.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-
-    def _follow(self, window: QMainWindow | None) -> None:
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-        self._window = window
-        if window is not None:
-            window.installEventFilter(self)
 
     def _on_moved(self) -> None:
         docked = self._widget.parent() is not None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QDialog,
     QFileDialog,
@@ -32,11 +33,6 @@ from napari_spa.io.export import (
 from napari_spa.viewer.background import later
 from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, explain
 from napari_spa.widgets.common.layouts import row_of, tip_button, wrapped
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from qtpy.QtGui import QShowEvent
 
 _VALUES = {
     "objects": "Instance: each object has a number of its own.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtWidgets import (
@@ -18,9 +18,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.widgets.common.buttons import FittingButton
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class EvenGrid(QLayout):

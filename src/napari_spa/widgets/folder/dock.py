@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -56,10 +58,7 @@ from napari_spa.widgets.folder.list import (
 from napari_spa.widgets.refine.dock import RefineDock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     import napari.viewer
-    from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_spa.widgets.folder.list import Thumbnail
 

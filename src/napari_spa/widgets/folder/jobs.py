@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,10 +49,6 @@ from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.common.layouts import column_of, row_of, tip_button, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from qtpy.QtWidgets import QWidget
-
     from napari_spa.refine.engine.config import Progress
     from napari_spa.viewer.folder.controller import FolderController
     from napari_spa.widgets.refine.dock import RefineDock
@@ -70,9 +67,8 @@ _TYPED_MS = 300
 class BatchDialog(QDialog):
     """Choose where objects come from; nothing starts before *Start*."""
 
-    # A ``BatchOptions`` whose effort shall be told; see :meth:`show_effort`.
-    options_changed = Signal(object)
-    start_requested = Signal(object)  # A ``BatchOptions`` that shall be done
+    options_changed = Signal(object)  # a ``BatchOptions`` whose effort shall be told
+    start_requested = Signal(object)  # a ``BatchOptions`` that shall be done
 
     def __init__(
         self,

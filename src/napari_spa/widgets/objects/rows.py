@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import (  # type: ignore[attr-defined]
     QAbstractTableModel,
@@ -17,7 +18,7 @@ from qtpy.QtCore import (  # type: ignore[attr-defined]
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QFont, QIcon, QKeyEvent, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -30,12 +31,6 @@ from qtpy.QtWidgets import (
 
 from napari_spa.core.presentation import counted
 from napari_spa.widgets.common.buttons import draw_ring_of, sure
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from qtpy.QtGui import QFont, QKeyEvent, QResizeEvent
-
 
 STATUS_COLOURS = {
     "accepted": (0, 158, 115),

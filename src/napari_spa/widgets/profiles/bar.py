@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QUrl, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QDesktopServices, QStandardItemModel
+from qtpy.QtGui import QDesktopServices, QStandardItemModel, QWindow
 from qtpy.QtWidgets import QApplication, QFrame, QGridLayout, QLabel, QMenu, QWidget
 
 from napari_spa.core.presentation import capitalised
@@ -35,10 +36,7 @@ from napari_spa.widgets.common.layouts import column_of, row_of, tip_button, wra
 from napari_spa.widgets.profiles.dialogs import ConfirmDialog, MergeDialog, NameDialog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from qtpy.QtGui import QWindow
 
     from napari_spa.io.profiles import StoreEntry
     from napari_spa.viewer.annotation.controller import AnnotationController
@@ -244,8 +242,7 @@ class ProfileBar(QObject):
 
     chosen = Signal(object)  # path of another profile, or None for none
     action_requested = Signal(str)  # one of :data:`ACTIONS`
-    # Path and name of another profile; None is the model alone.
-    compare_requested = Signal(object, str)
+    compare_requested = Signal(object, str)  # another's path, None for the model alone, and name
     teach_requested = Signal(bool)  # accepted objects shall teach the profile, or not
     renamed = Signal()  # :attr:`name` says something else, and may want more room
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QDialog, QFormLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_spa.refine.preference import acts
@@ -13,10 +15,7 @@ from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, 
 from napari_spa.widgets.common.layouts import row_of, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from qtpy.QtGui import QShowEvent
 
     from napari_spa.io.profiles import StoreEntry
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QSlider, QStackedLayout, QWidget
@@ -44,8 +44,7 @@ class CandidateCard(QFrame):
 
     chosen = Signal()  # the picture was pressed
     toggled = Signal(bool)  # the switch was turned
-    # The pointer or the keyboard's focus came onto the picture, or both left it.
-    previewed = Signal(bool)
+    previewed = Signal(bool)  # the pointer or the focus came onto the picture, or both left
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,11 +140,10 @@ LETTERS = "ABCDE"
 class CandidateGrid(QWidget):
     """The candidates, two in a row; three where five fit."""
 
-    # A candidate was picked: its 0-based place in what ``set_candidates`` was given.
-    candidate_chosen = Signal(int)
-    candidate_toggled = Signal(int, bool)  # A candidate's shapes shall be shown or hidden
-    # The pointer or the keyboard's focus came onto a candidate or left it.
-    candidate_previewed = Signal(int, bool)
+    # Of a candidate, by its 0-based place in what ``set_candidates`` was given:
+    candidate_chosen = Signal(int)  # it was picked
+    candidate_toggled = Signal(int, bool)  # its shapes shall be shown or hidden
+    candidate_previewed = Signal(int, bool)  # the pointer or the focus came onto it or left
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,9 +153,9 @@ class CandidateGrid(QWidget):
         self._cells = EvenGrid((2,), cells)
         self.cards = [CandidateCard() for _ in range(_MOST)]
         for position, card in enumerate(self.cards):
-            card.chosen.connect(partial(self._on_chosen, position))
-            card.toggled.connect(partial(self._on_toggled, position))
-            card.previewed.connect(partial(self._on_previewed, position))
+            card.chosen.connect(partial(self._tell, self.candidate_chosen, position))
+            card.toggled.connect(partial(self._tell, self.candidate_toggled, position))
+            card.previewed.connect(partial(self._tell, self.candidate_previewed, position))
             self._cells.addWidget(card)
         self._message = FramedLabel(CERTAIN, space=8)
         self._message.setWordWrap(True)
@@ -232,18 +230,10 @@ class CandidateGrid(QWidget):
         """Return whether a candidate's switch is on."""
         return index in self._order and self.cards[self._order.index(index)].toggle.isChecked()
 
-    def _on_chosen(self, position: int) -> None:
-        if position < len(self._order):
-            self.candidate_chosen.emit(self._order[position])
-
-    def _on_previewed(self, position: int, on: bool) -> None:
-        if position < len(self._order):
-            self.candidate_previewed.emit(self._order[position], on)
-
-    def _on_toggled(self, position: int, on: bool) -> None:
+    def _tell(self, signal: Any, position: int, *values: bool) -> None:
         # A switch may be turned before there is a candidate to show.
         index = self.index_at(position)
-        self.candidate_toggled.emit(position if index is None else index, on)
+        signal.emit(position if index is None else index, *values)
 
 
 def legend() -> QLabel:

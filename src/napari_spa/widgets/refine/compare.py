@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QPointF, QRectF, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtGui import (
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+    QPainter,
+    QPixmap,
+    QResizeEvent,
+    QShortcut,
+    QShowEvent,
+    QWheelEvent,
+)
 from qtpy.QtWidgets import (
     QApplication,
     QDialog,
@@ -29,19 +40,8 @@ from napari_spa.widgets.common.layouts import tip_button, wrapped
 from napari_spa.widgets.refine.candidates import LETTERS, keep_units, legend, pick_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     import numpy as np
     from numpy.typing import NDArray
-    from qtpy.QtGui import (
-        QKeyEvent,
-        QMouseEvent,
-        QPainter,
-        QPixmap,
-        QResizeEvent,
-        QShowEvent,
-        QWheelEvent,
-    )
 
 
 STEP = 1.25
@@ -168,8 +168,7 @@ _OTHERS = ("accept", "undo", "redo", "discard", "side_by_side")  # acts whose ke
 class SideBySide(QDialog):
     """A window beside the viewer's: same crop, same zoom, one click picks."""
 
-    # A candidate was picked: its 0-based place in what ``set_pictures`` was given.
-    candidate_chosen = Signal(int)
+    candidate_chosen = Signal(int)  # its 0-based place in what ``set_pictures`` was given
     action_requested = Signal(str)  # an act was asked for, by its key or by *Accept*
 
     def __init__(self, parent: QWidget | None = None) -> None:

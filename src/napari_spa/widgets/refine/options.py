@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QProgressBar, QWidget
 
 from napari_spa.core.presentation import capitalised
@@ -17,10 +19,6 @@ from napari_spa.widgets.common.buttons import FittingButton, FocusRingCheckBox, 
 from napari_spa.widgets.common.layouts import column_of, even_row, tip_button, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from qtpy.QtGui import QResizeEvent
-
     from napari_spa.io.models.download import StopEvent
 
 BROWSE = "Open a file…"
@@ -308,7 +306,7 @@ class ImageOptions(QWidget):
     def set_channels(self, entries: Sequence[str], current: int) -> None:
         """Offer ways to use the channels ("RGB", "DAPI", "all"); none hides the choice."""
         self.channels.show_entries(entries, current)
-        self._show_row(self.channels, bool(entries))
+        self._form.setRowVisible(self.channels, bool(entries))
 
     def set_choices(self, *, contrast: str, overlap: str, blind: bool) -> None:
         """Show contrast ("automatic", "layer"), overlap ("protect", "replace") and blind mode."""
@@ -319,7 +317,7 @@ class ImageOptions(QWidget):
     def set_field(self, words: str, *, automatic: bool = True, frame: bool = False) -> None:
         """Show the field of view, and whether it was chosen by the object's size."""
         self.field_words.setText(words)
-        self._show_row(self.field_words, bool(words))
+        self._form.setRowVisible(self.field_words, bool(words))
         self.field["automatic"].setEnabled(not automatic)
         self.frame.setChecked(frame)
 
@@ -329,6 +327,3 @@ class ImageOptions(QWidget):
         policies = QFormLayout.RowWrapPolicy
         narrow = self.width() < _NARROW * self.field_words.fontMetrics().averageCharWidth()
         self._form.setRowWrapPolicy(policies.WrapAllRows if narrow else policies.DontWrapRows)
-
-    def _show_row(self, part: QWidget, shown: bool) -> None:
-        self._form.setRowVisible(part, shown)

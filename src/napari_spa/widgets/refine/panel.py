@@ -6,9 +6,11 @@ and, under all tabs at the same place, the status line, the current object and t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QDialog,
     QFrame,
@@ -56,10 +58,6 @@ from napari_spa.widgets.refine.prompt_bar import PromptBar
 from napari_spa.widgets.refine.stack_bar import StackBar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from qtpy.QtGui import QResizeEvent
-
     from napari_spa.core.types import Proposal
     from napari_spa.viewer.annotation.round import RenderedRound
     from napari_spa.viewer.autosave import RecoveryOffer

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
@@ -18,10 +18,6 @@ from napari_spa.widgets.common.buttons import (
     tip_with_key,
 )
 from napari_spa.widgets.common.layouts import EvenGrid, column_of, even_row, row_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 ADD, REMOVE, BOX, BRUSH, LASSO = "add", "remove", "box", "brush", "lasso"
 CLICK = "click"
@@ -128,8 +124,7 @@ class PromptBar(QWidget):
     """The prompt tools, what they do, and a form to place a click by numbers."""
 
     tool_requested = Signal(str)  # a button was pressed: a key of ``tools``
-    # Row and column in pixels, and 1 to add or 0 to remove.
-    point_requested = Signal(float, float, int)
+    point_requested = Signal(float, float, int)  # row, column in pixels; 1 to add, 0 to remove
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPolygonF
@@ -19,10 +19,6 @@ from napari_spa.widgets.common.buttons import (
 from napari_spa.widgets.common.layouts import column_of, even_row, row_of
 from napari_spa.widgets.objects.rows import STATUS_COLOURS
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
 _OTHER_COLOUR = (140, 140, 140)
 _NAMES: dict[object, tuple[str, str, str]] = {  # of a step or direction, and its tooltip
     -1: ("Carry to previous", "◂ Carry", "Propose this object on the {unit} before."),
@@ -37,12 +33,11 @@ _ACTIONS: dict[object, str] = {-1: "carry_previous", 1: "carry_next", "both": "p
 class QualityStrip(QWidget):
     """One bar per slice: as high as the Dice to be expected, coloured by status."""
 
-    # A bar was clicked, or reached by the arrow keys: its 0-based position.
-    slice_requested = Signal(int)
+    slice_requested = Signal(int)  # a bar was clicked or reached by keys: its 0-based position
 
     def __init__(self) -> None:
         super().__init__()
-        self._count, self._current, self._unit = 1, 0, "slice"
+        self.count, self.current, self.unit = 1, 0, "slice"
         self._results: dict[int, tuple[float, str]] = {}
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -51,7 +46,7 @@ class QualityStrip(QWidget):
 
     def set_slices(self, count: int, current: int, unit: str = "slice") -> None:
         """Show so many slices, or frames, and mark one."""
-        self._count, self._current, self._unit = max(1, count), current, unit
+        self.count, self.current, self.unit = max(1, count), current, unit
         self.setAccessibleName(f"Dice expected on each {unit}")
         self.setAccessibleDescription(self.words_at(current))
         self.update()
@@ -59,13 +54,13 @@ class QualityStrip(QWidget):
     def set_results(self, results: Mapping[int, tuple[float, str]]) -> None:
         """Show results: position, and (Dice to be expected, status)."""
         self._results = dict(results)
-        self.setAccessibleDescription(self.words_at(self._current))
+        self.setAccessibleDescription(self.words_at(self.current))
         self.update()
 
     def words_at(self, position: int) -> str:
         """Say what is known of a slice."""
-        last = self._count - 1  # as napari's slider counts
-        words = f"{self._unit.capitalize()} {position} of 0–{last}"  # noqa: RUF001
+        last = self.count - 1  # as napari's slider counts
+        words = f"{self.unit.capitalize()} {position} of 0–{last}"  # noqa: RUF001
         if position not in self._results:
             return f"{words}: nothing yet"
         quality, status = self._results[position]
@@ -81,7 +76,7 @@ class QualityStrip(QWidget):
 
     def bar(self, position: int) -> QRectF:
         """Return a slice's column, in the widget's pixels."""
-        width = self.width() / self._count
+        width = self.width() / self.count
         return QRectF(position * width, 0, width, self.height())
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -105,7 +100,7 @@ class QualityStrip(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(ink)
         painter.setBrush(ink)
-        centre = self.bar(self._current).center().x()
+        centre = self.bar(self.current).center().x()
         top = QPointF(centre, marker)
         side = QPointF(marker * 0.7, marker)
         painter.drawPolygon(QPolygonF([top, top - side, QPointF(centre + side.x(), 0)]))
@@ -120,10 +115,10 @@ class QualityStrip(QWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Ask for a neighbour, the first or the last slice."""
-        last = self._count - 1
+        last = self.count - 1
         places = {
-            Qt.Key.Key_Left: max(self._current - 1, 0),
-            Qt.Key.Key_Right: min(self._current + 1, last),
+            Qt.Key.Key_Left: max(self.current - 1, 0),
+            Qt.Key.Key_Right: min(self.current + 1, last),
             Qt.Key.Key_Home: 0,
             Qt.Key.Key_End: last,
         }
@@ -140,7 +135,7 @@ class QualityStrip(QWidget):
         return super().event(event)
 
     def _at(self, x: float) -> int:
-        return min(max(int(x / max(1, self.width()) * self._count), 0), self._count - 1)
+        return min(max(int(x / max(1, self.width()) * self.count), 0), self.count - 1)
 
 
 class StackBar(QWidget):
@@ -152,8 +147,7 @@ class StackBar(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._count, self._current, self._active = 1, 0, False
-        self._unit = "slice"
+        self._active = False
         self._keys: Mapping[str, str] = {}
         self.propagate_one = {step: FittingButton() for step in (-1, 1)}
         self.propagate = {way: FittingButton() for way in ("backward", "both", "forward")}
@@ -181,10 +175,9 @@ class StackBar(QWidget):
 
     def set_slices(self, count: int, current: int, unit: str = "slice") -> None:
         """Say how many slices, or frames, there are and which is on show; one hides all this."""
-        self._count, self._current = count, current
+        renamed = unit != self.strip.unit
         self.strip.set_slices(count, current, unit)
-        if unit != self._unit:
-            self._unit = unit
+        if renamed:
             self._name_all()
         self._refresh()
         self.setVisible(count > 1)
@@ -195,21 +188,17 @@ class StackBar(QWidget):
         self._refresh()
 
     def _name_all(self) -> None:
-        self._title.setText(f"Dice expected per {self._unit}")
+        self._title.setText(f"Dice expected per {self.strip.unit}")
         for which, button in (*self.propagate_one.items(), *self.propagate.items()):
             long, short, tip = _NAMES[which]
-            tip, key = tip.format(unit=self._unit), self._keys.get(_ACTIONS.get(which, ""), "")
+            tip, key = tip.format(unit=self.strip.unit), self._keys.get(_ACTIONS.get(which, ""), "")
             button.set_texts(with_key(long, key), with_key(short, key), short)
             button.setToolTip(tip_with_key(tip, key))
             button.setAccessibleName(f"{long}: {tip}")
 
     def _refresh(self) -> None:
-        before, after = self._current > 0, self._current < self._count - 1
-        for button, possible in (
-            (self.propagate_one[-1], before),
-            (self.propagate_one[1], after),
-            (self.propagate["backward"], before),
-            (self.propagate["forward"], after),
-            (self.propagate["both"], before or after),
-        ):
-            button.setEnabled(self._active and possible)
+        before, after = self.strip.current > 0, self.strip.current < self.strip.count - 1
+        possible = {-1: before, 1: after, "both": before or after}
+        possible |= {"backward": before, "forward": after}
+        for which, button in (*self.propagate_one.items(), *self.propagate.items()):
+            button.setEnabled(self._active and possible[which])
