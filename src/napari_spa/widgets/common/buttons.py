@@ -120,6 +120,16 @@ def draw_ring(widget: QWidget, part: QRect | None = None) -> None:
     painter.drawRect((part or widget.rect()).adjusted(1, 1, -1, -1))
 
 
+def set_up(view: QAbstractItemView, name: str) -> None:
+    """Let a list or table take the room there is, and one of its rows be chosen, not changed."""
+    view.setSelectionMode(view.SelectionMode.SingleSelection)
+    view.setEditTriggers(view.EditTrigger.NoEditTriggers)
+    view.setVerticalScrollMode(view.ScrollMode.ScrollPerPixel)
+    view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    view.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+    view.setAccessibleName(name)
+
+
 def draw_ring_of(view: QAbstractItemView, event: QEvent) -> None:
     """Draw the focus into the frame of a list or table, whose rows are painted elsewhere."""
     if event.type() == QEvent.Type.Paint:

@@ -20,10 +20,8 @@ from qtpy.QtCore import (  # type: ignore[attr-defined]
 )
 from qtpy.QtGui import QColor, QFont, QKeyEvent, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QListView,
     QMenu,
-    QSizePolicy,
     QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -36,6 +34,7 @@ from napari_spa.widgets.common.buttons import (
     draw_fitted,
     draw_ring_of,
     open_menu,
+    set_up,
     sure,
     to_pixmap,
     with_alpha,
@@ -287,12 +286,7 @@ class FolderList(QListView):
         self.rows = _ImageRow(thumbnail, self)
         self.setItemDelegate(self.rows)
         self.setUniformItemSizes(True)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setAccessibleName("Images of the folder")
+        set_up(self, "Images of the folder")
         self.setStyleSheet(_LOOK)
         self.clicked.connect(lambda index: self.chosen.emit(str(index.data())))
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)

@@ -22,7 +22,6 @@ from qtpy.QtGui import QColor, QFont, QIcon, QKeyEvent, QPainter, QPixmap, QResi
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QSizePolicy,
     QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -30,7 +29,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spa.core.presentation import counted
-from napari_spa.widgets.common.buttons import draw_ring_of, sure
+from napari_spa.widgets.common.buttons import draw_ring_of, set_up, sure
 
 STATUS_COLOURS = {
     "accepted": (0, 158, 115),
@@ -309,16 +308,11 @@ class ObjectView(QTableView):
         self.setModel(model)
         self.setItemDelegate(_WholeRow(self))
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        set_up(self, "Objects")
         self.setTabKeyNavigation(False)
         self.setShowGrid(False)
         self.setWordWrap(False)
         self.setCornerButtonEnabled(False)
-        self.setAccessibleName("Objects")
         self.setStyleSheet(_LOOK)
         self._head, self._side = sure(self.horizontalHeader()), sure(self.verticalHeader())
         for header in (self._head, self._side):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,18 +25,18 @@ if TYPE_CHECKING:
 BROWSE = "Open a file…"
 _STEPS = 1000
 _SUITS = (
-    ("spa-tiny", "any image, at once, on any computer"),
-    ("mobile-sam", "photographs and other images in colour; quick without a GPU"),
-    ("sam", "photographs and other images in colour"),
-    ("medsam", "X-ray, CT, MRI and ultrasound, with boxes"),
-    ("vit-t-lm", "cells and nuclei in light microscopy; quick without a GPU"),
-    ("vit-t-em", "organelles in electron microscopy; quick without a GPU"),
-    ("-lm", "cells and nuclei in light microscopy"),
-    ("-em-organelles", "organelles in electron microscopy"),
-    ("-histopathology", "nuclei in stained tissue"),
-    ("-medical-imaging", "X-ray, CT, MRI and ultrasound, with clicks"),
+    ("spa-tiny*", "any image, at once, on any computer"),
+    ("mobile-sam*", "photographs and other images in colour; quick without a GPU"),
+    ("sam*", "photographs and other images in colour"),
+    ("medsam*", "X-ray, CT, MRI and ultrasound, with boxes"),
+    ("vit-t-lm*", "cells and nuclei in light microscopy; quick without a GPU"),
+    ("vit-t-em*", "organelles in electron microscopy; quick without a GPU"),
+    ("*-lm", "cells and nuclei in light microscopy"),
+    ("*-em-organelles", "organelles in electron microscopy"),
+    ("*-histopathology", "nuclei in stained tissue"),
+    ("*-medical-imaging", "X-ray, CT, MRI and ultrasound, with clicks"),
 )
-"""Which images a model is for: by how its name begins, or ends."""
+"""Which images a model is for, by what its name is like."""
 
 
 class ModelFiles(FileThread):
@@ -180,7 +181,6 @@ class ModelBar(QWidget):
             self.progress.setFormat(words)
 
     def _on_ready(self, model: str) -> None:
-        self._set_running(False)
         self._show_offer(None)
         self._choose(model)
         self.refresh()
@@ -213,7 +213,7 @@ class ModelBar(QWidget):
 def tip_of(entry: ModelEntry) -> str:
     """Say what a model is, which images it is for, how large it is and under which licence."""
     lines = [f"{entry.name}: {entry.about}."]
-    suits = next((words for name, words in _SUITS if _is_for(name, entry.name)), "")
+    suits = next((words for like, words in _SUITS if fnmatchcase(entry.name, like)), "")
     if suits and entry.kind != "imported":
         lines.append(f"For {suits}.")
     if entry.known is not None:
@@ -221,10 +221,6 @@ def tip_of(entry: ModelEntry) -> str:
     if entry.path is None:
         lines.append("Not on this computer yet.")
     return "\n".join(lines)
-
-
-def _is_for(sign: str, name: str) -> bool:
-    return name.endswith(sign) if sign.startswith("-") else name.startswith(sign)
 
 
 CONTRASTS = {"automatic": "Automatic", "layer": "Layer's contrast limits"}
