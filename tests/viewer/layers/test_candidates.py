@@ -261,7 +261,7 @@ def test_on_screen_holes_are_holes(make_napari_viewer):
     for colour in (ADDED_COLOUR, REMOVED_COLOUR):
         of_colour = [
             (polygon - middle) * zoom + np.array([height, width]) / 2 - 0.5
-            for polygon, its in zip(drawn.polygons, drawn.colours, strict=True)
+            for polygon, its in zip(drawn.polygons, drawn.colours, strict=False)
             if np.allclose(its[:3] * 255, colour)
         ]
         seen = np.abs(picture - colour).max(axis=2) < 40

@@ -20,20 +20,20 @@ def layer():
 def test_all_that_was_there_is_replaced(layer):
     layer.add_rectangles([SQUARE, SQUARE + 3], edge_width=4)
     layer.selected_data = {1}
-    fill_layer(layer, Drawing([SQUARE, SQUARE + 9.5, SQUARE[:3]], np.array([BLUE, RED, BLUE])))
+    fill_layer(layer, Drawing([SQUARE, SQUARE + 9.5, SQUARE[:3]], [], np.array([BLUE, RED, BLUE])))
     np.testing.assert_allclose(layer.face_color, [BLUE, RED, BLUE])
     np.testing.assert_array_equal(layer.data[1], SQUARE + 9.5)
     assert layer.shape_type == ["polygon"] * 3
     assert layer.edge_width == [0] * 3
     assert len(layer.features) == 3
     assert not layer.selected_data
-    fill_layer(layer, Drawing([], np.empty((0, 4))))
+    fill_layer(layer, Drawing([], [], np.empty((0, 4))))
     assert len(layer.data) == 0
 
 
 def test_outlines_are_lines_and_nothing_is_filled(layer):
     line = SQUARE[:3] + 20.5
-    drawn = Drawing([SQUARE], np.array([BLUE]), [line], np.array([RED]))
+    drawn = Drawing([SQUARE], [line], np.array([BLUE, RED]))
     fill_layer(layer, drawn, line=1.5)
     assert layer.shape_type == ["polygon", "path"]
     assert layer.edge_width == [0, 1.5]
@@ -51,11 +51,11 @@ def test_it_is_drawn_once_and_only_when_visible(layer):
     drawn, told = [], []
     layer.events.set_data.connect(lambda event: drawn.append(1))
     layer.events.visible.connect(lambda event: told.append(1))
-    fill_layer(layer, Drawing([SQUARE], np.array([BLUE])))
+    fill_layer(layer, Drawing([SQUARE], [], np.array([BLUE])))
     assert len(drawn) == 1
     assert layer.visible
     layer.visible = False
-    fill_layer(layer, Drawing([SQUARE + 1], np.array([RED])))
+    fill_layer(layer, Drawing([SQUARE + 1], [], np.array([RED])))
     assert len(drawn) == 1
     assert not layer.visible
     assert len(told) == 1
@@ -64,5 +64,5 @@ def test_it_is_drawn_once_and_only_when_visible(layer):
 
 def test_a_mode_of_drawing_is_left_alone(layer):
     layer.mode = "add_polygon"
-    fill_layer(layer, Drawing([SQUARE], np.array([BLUE])))
+    fill_layer(layer, Drawing([SQUARE], [], np.array([BLUE])))
     assert layer.mode == "add_polygon"

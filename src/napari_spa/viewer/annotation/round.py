@@ -22,7 +22,7 @@ from napari_spa.refine.session.session import RefinementSession
 from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import load_torch, old_objects
-from napari_spa.viewer.layers.candidates import DrawnCandidate, draw_candidate
+from napari_spa.viewer.layers.candidates import Drawing, draw_candidate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,7 +162,7 @@ class RenderedRound:
     proposal: Proposal  # the recommendation and candidates
     timeline: Timeline  # the states of the object
     mask: LocalMask  # the recommended mask
-    drawn: tuple[DrawnCandidate, ...]  # the candidates' polygons
+    drawn: tuple[Drawing, ...]  # the candidates' polygons
     pictures: tuple[NDArray[np.uint8], ...]  # (S, S, 3): the recommendation, then the candidates
     words: tuple[str, ...]  # what each candidate would change
     # A shuffled order of candidates and, as -1, the recommendation, for blind reading.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -38,27 +38,14 @@ _LONGEST = 4000  # vertices of a candidate's border, beyond which some are left 
 def mask_polygons(
     mask: BoolArray, origin: tuple[int, int] = (0, 0), *, most: int | None = None, axis: int = 1
 ) -> list[DoubleArray]:
-    """Outline a mask as polygons without holes.
+    """Outline a mask, (H, W), as polygons without holes, (N, 2) float64 (row, column) each.
 
-    Parameters
-    ----------
-    mask : ndarray of shape (H, W)
-        bool.
-    origin : (int, int)
-        Row and column of the mask's first pixel in the image.
-    most : int or None
-        Where the polygons have more vertices than this (and 100), pixels are merged until
-        they have not; a polygon counts as 60 vertices more.  Without it, or while it is not
-        reached, exactly the pixels of the mask have their centres inside.
-    axis : {0, 1}
-        The axis that runs across the screen: 1, or 0 where the view is transposed.
-
-    Returns
-    -------
-    list of ndarray of shape (N, 2)
-        float64 (row, column), pixel centres at whole numbers, not closed; none for an empty
-        mask.  They overlap nowhere, and each column (each row for axis 0) meets each of
-        them in one stretch at most: forks and holes are where triangulations go wrong.
+    Pixel centres are at whole numbers, ``origin`` is that of the mask's first pixel.  The polygons
+    overlap nowhere, and each column (each row for axis 0, the one that runs across the screen of a
+    transposed view) meets each of them in one stretch at most: forks and holes are where
+    triangulations go wrong.  Exactly the pixels of the mask have their centres inside; but where
+    there were more than ``most`` vertices (and 100; a polygon counts as 60 more), pixels are merged
+    until there are not.
     """
     if axis == 0:
         turned = mask_polygons(mask.T, origin[::-1], most=most)
@@ -79,19 +66,9 @@ def border_lines(
 ) -> tuple[list[DoubleArray], list[bool]]:
     """Return a mask's border as lines, without the parts that are another mask's border too.
 
-    Parameters
-    ----------
-    mask, other : ndarray of shape (H, W)
-        bool.
-    origin : (int, int)
-        Row and column of the masks' first pixel in the image.
-
-    Returns
-    -------
-    lines : list of ndarray of shape (N, 2)
-        float64 (row, column), N of 2 or more; they pass between pixels' centres.
-    inside : list of bool
-        Of each line, whether it lies inside of the other mask.
+    Both masks are (H, W), ``origin`` is their first pixel's place in the image.  A line is (N, 2)
+    float64 (row, column), N of 2 or more, and passes between pixels' centres; with it comes whether
+    it lies inside of the other mask.
     """
     from skimage.measure import find_contours
 
@@ -134,46 +111,23 @@ def _pieces(mask: BoolArray) -> list[tuple[int, NDArray[np.intp]]]:
     padded[:, 1:-1] = mask.T
     change = np.diff(padded, axis=1)
     column, first = np.nonzero(change == 1)
-    stop = np.nonzero(change == -1)[1]
-    bounds = np.searchsorted(column, np.arange(mask.shape[1] + 1)).tolist()
-    runs = list(zip(first.tolist(), stop.tolist(), strict=True))
-    done: list[tuple[int, list[tuple[int, int]]]] = []
-    open_pieces: dict[int, tuple[int, list[tuple[int, int]]]] = {}  # by the run that ends each
-    for here in range(mask.shape[1]):
-        before, now = range(*bounds[max(here - 1, 0) : here + 1]), range(*bounds[here : here + 2])
-        links = _links(runs, before, now) if here else []
-        back: dict[int, list[int]] = {}
-        ahead: dict[int, list[int]] = {}
-        for old, new in links:
-            back.setdefault(new, []).append(old)
-            ahead.setdefault(old, []).append(new)
-        following: dict[int, tuple[int, list[tuple[int, int]]]] = {}
-        for run in now:
-            behind = back.get(run, [])
-            if len(behind) == 1 and len(ahead[behind[0]]) == 1:
-                piece = open_pieces.pop(behind[0])
-            else:
-                piece = (here, [])
-            piece[1].append(runs[run])
-            following[run] = piece
-        done += open_pieces.values()
-        open_pieces = following
-    done += open_pieces.values()
-    return [(start, np.array(chain, dtype=np.intp)) for start, chain in done]
-
-
-def _links(runs: list[tuple[int, int]], before: range, now: range) -> list[tuple[int, int]]:
-    """Return which runs of two neighbouring columns share a row."""
-    links = []
-    old = before.start
-    for new in now:
-        while old < before.stop and runs[old][1] <= runs[new][0]:
-            old += 1
-        other = old
-        while other < before.stop and runs[other][0] < runs[new][1]:
-            links.append((other, new))
-            other += 1
-    return links
+    runs = np.stack([first, np.nonzero(change == -1)[1]], axis=1)
+    # Where each run begins and ends if all columns are put one after another: of the column
+    # before, and of the one after, the runs from one number up to another share a row with it.
+    height = mask.shape[0] + 1
+    starts, stops = (runs + column[:, None] * height).T
+    before, after = (
+        (np.searchsorted(stops, starts + by, "right"), np.searchsorted(starts, stops + by))
+        for by in (-height, height)
+    )
+    forks = after[1] - after[0] != 1
+    piece = np.arange(len(runs))  # by the run that begins it
+    for run in np.flatnonzero(before[1] - before[0] == 1):
+        if not forks[before[0][run]]:
+            piece[run] = piece[before[0][run]]
+    order = np.argsort(piece, kind="stable")
+    chains = np.split(order, np.flatnonzero(np.diff(piece[order])) + 1) if len(runs) else []
+    return [(int(column[chain[0]]), runs[chain]) for chain in chains]
 
 
 def _outline(start: int, chain: NDArray[np.intp]) -> DoubleArray:
@@ -219,9 +173,6 @@ def _merged(mask: BoolArray, block: int) -> BoolArray:
     return merged
 
 
-_NO_COLOURS = np.empty((0, 4))
-
-
 def fill_layer(layer: Shapes, drawn: Drawing, *, line: float = 0.0) -> None:
     """Replace all that a layer holds, in one go.
 
@@ -254,13 +205,16 @@ def fill_layer(layer: Shapes, drawn: Drawing, *, line: float = 0.0) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """Polygons to be filled, or lines to be drawn in their place."""
+    """Polygons to be filled, or lines to be drawn in their place.
 
-    polygons: Sequence[DoubleArray]  # (N, D) float64 each
-    colours: DoubleArray  # (len(polygons), 4) float64, RGBA in [0, 1]
-    lines: Sequence[DoubleArray] = ()  # (N, D) float64 each, open
-    # (len(lines), 4) float64, RGBA in [0, 1]
-    line_colours: DoubleArray = field(default_factory=lambda: _NO_COLOURS)
+    Those of a candidate are float64 (row, column) in image pixels: its difference, and its own
+    outline where it differs.  Blue is what it adds, yellow what it removes.
+    """
+
+    polygons: Sequence[DoubleArray]  # (N, D) float64 each, not closed; they overlap nowhere
+    lines: Sequence[DoubleArray]  # (N, D) float64 each, open
+    colours: DoubleArray  # of the polygons, then of the lines, (K, 4) float64, RGBA in [0, 1]
+    candidate: Candidate | None = None  # to draw it again in a transposed view
 
     @property
     def shapes(self) -> list[DoubleArray]:
@@ -270,11 +224,12 @@ class Drawing:
     def style(self, line: float) -> dict[str, Any]:
         """Return how napari is to draw the shapes: lines of a width, or filled polygons."""
         faces = self.colours * [1.0, 1.0, 1.0, float(not line)]
+        faces[len(self.polygons) :] = 0
         return {
             "shape_type": ["polygon"] * len(self.polygons) + ["path"] * len(self.lines),
             "edge_width": self.widths(line),
-            "edge_color": np.concatenate([self.colours, self.line_colours]),
-            "face_color": np.concatenate([faces, 0 * self.line_colours]),
+            "edge_color": self.colours,
+            "face_color": faces,
         }
 
     def widths(self, line: float) -> list[float]:
@@ -291,39 +246,20 @@ _MOST = 16000
 """Vertices of one colour: bermuda, napari's compiled triangulation, takes 3 us for each."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DrawnCandidate(Drawing):
-    """A candidate's difference as polygons, and its own outline where it differs.
-
-    All is float64 (row, column) in image pixels.  Polygons are not closed and overlap nowhere;
-    around a hole lie several.  Blue is what the candidate adds, yellow what it removes.
-    """
-
-    candidate: Candidate | None = None  # to draw it again in a transposed view
-
-
-def draw_candidate(candidate: Candidate, *, axis: int = 1) -> DrawnCandidate:
+def draw_candidate(candidate: Candidate, *, axis: int = 1) -> Drawing:
     """Draw what a candidate would change; for the worker."""
     corner = (candidate.region.row, candidate.region.column)
-    polygons: list[DoubleArray] = []
-    colours: list[tuple[int, ...]] = []
-    for mask, colour in (
-        (candidate.local_added, ADDED_COLOUR),
-        (candidate.local_removed, REMOVED_COLOUR),
-    ):
-        drawn = mask_polygons(mask, corner, most=_MOST, axis=axis)
-        polygons += drawn
-        colours += [(*colour, 255)] * len(drawn)
-    lines, removed = border_lines(candidate.local_mask, candidate.local_recommended, corner)
-    of_lines = [(*(REMOVED_COLOUR if its else ADDED_COLOUR), 255) for its in removed]
-    return DrawnCandidate(polygons, _shades(colours), lines, _shades(of_lines), candidate=candidate)
+    added, removed = (
+        mask_polygons(mask, corner, most=_MOST, axis=axis)
+        for mask in (candidate.local_added, candidate.local_removed)
+    )
+    lines, inside = border_lines(candidate.local_mask, candidate.local_recommended, corner)
+    removes = np.array([*[False] * len(added), *[True] * len(removed), *inside], dtype=int)
+    return Drawing([*added, *removed], lines, _SHADES[removes], candidate)
 
 
-def _shades(colours: Sequence[tuple[int, ...]]) -> DoubleArray:
-    return np.array(colours, dtype=float).reshape(-1, 4) / 255
-
-
-_NOTHING = Drawing((), _NO_COLOURS)
+_SHADES = np.array([(*colour, 255) for colour in (ADDED_COLOUR, REMOVED_COLOUR)]) / 255
+_NOTHING = Drawing((), (), np.empty((0, 4)))
 
 
 class CandidateShapes:
@@ -410,7 +346,7 @@ class CandidateShapes:
                     self._apply()
                 yield
 
-    def steps(self, plane: Plane, drawn: Sequence[DrawnCandidate]) -> Iterator[None]:
+    def steps(self, plane: Plane, drawn: Sequence[Drawing]) -> Iterator[None]:
         """Show a round, layer by layer; in between, the window may live."""
         for index in range(CANDIDATES):
             layer = self.layers[index]
@@ -540,7 +476,7 @@ class CandidateShapes:
                     self.toggled.emit(index, layer.visible)
 
 
-def _placed(plane: Plane, drawn: DrawnCandidate, transposed: bool) -> Drawing:
+def _placed(plane: Plane, drawn: Drawing, transposed: bool) -> Drawing:
     """Place polygons and lines in the data's space."""
     if transposed and drawn.candidate is not None:
         # Columns on screen are rows of the plane, so the pieces must not fork along rows.
@@ -551,4 +487,4 @@ def _placed(plane: Plane, drawn: DrawnCandidate, transposed: bool) -> Drawing:
     stops = np.cumsum([len(shape) for shape in everything])[:-1]
     placed = np.split(plane.points(np.concatenate(everything)), stops)
     count = len(drawn.polygons)
-    return Drawing(placed[:count], drawn.colours, placed[count:], drawn.line_colours)
+    return Drawing(placed[:count], placed[count:], drawn.colours)
