@@ -83,29 +83,14 @@ def _contour_of(
 def outlines(
     labels: NDArray[Any], width: int, background: int = 0, *, part: tuple[slice, ...] | None = None
 ) -> NDArray[Any]:
-    """Return labels with what is deeper in them than ``width`` pixels made background.
+    """Return a copy of labels, (H, W), with what is deeper in them than ``width`` made background.
 
-    Parameters
-    ----------
-    labels : ndarray of shape (H, W)
-        Of any integer type.
-    width : int
-        Of the outlines, in pixels; the image's own edge has none.
-    background : int
-        The label of what is no object; where there is nothing else it is soon done.
-    part : tuple of two slices, optional
-        Where they are wanted; everywhere by default.
-
-    Returns
-    -------
-    ndarray of shape (H, W), or of the part's
-        A copy.
+    The image's own edge has no outline.  Of a part, two slices, if only that is wanted; tiles that
+    hold nothing but background are soon done.
     """
     rows, columns = part or (slice(0, labels.shape[0]), slice(0, labels.shape[1]))
     shape = rows.stop - rows.start, columns.stop - columns.start
-    found = (
-        np.full(shape, background, labels.dtype) if background else np.zeros(shape, labels.dtype)
-    )
+    found = np.full(shape, background, labels.dtype)
     for top in range(rows.start, rows.stop, _TILE_SIDE):
         for left in range(columns.start, columns.stop, _TILE_SIDE):
             tile = (
@@ -125,17 +110,15 @@ def _outlines_in(
     around = _grown(tile, width, labels.shape)
     near = labels[around]
     deep = np.ones(near.shape, dtype=bool)
-    for axis in (0, 1):
-        before, after = _neighbours(axis)
-        same = near[before] == near[after]
-        deep[before] &= same
-        deep[after] &= same
+    for values, inside in ((near.T, deep.T), (near, deep)):
+        same = values[1:] == values[:-1]
+        inside[1:] &= same
+        inside[:-1] &= same
     for _ in range(width - 1):
         known = deep.copy()
-        for axis in (0, 1):
-            before, after = _neighbours(axis)
-            deep[before] &= known[after]
-            deep[after] &= known[before]
+        for kept, inside in ((known.T, deep.T), (known, deep)):
+            inside[1:] &= kept[:-1]
+            inside[:-1] &= kept[1:]
     return np.where(deep, labels.dtype.type(background), near)[_within(tile, around)]
 
 
@@ -198,13 +181,6 @@ def next_in_history(layer: Labels, *, redo: bool = False) -> tuple[Any, ...]:
     """Return the pieces of what a layer's own undo, or redo, is about to do, in any order."""
     history = getattr(layer, "_redo_history" if redo else "_undo_history", ())
     return tuple(history[-1]) if history else ()
-
-
-def _neighbours(axis: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return all pixels but the last along an axis, and all but the first."""
-    every = slice(None)
-    before, after = slice(None, -1), slice(1, None)
-    return ((before, every), (after, every)) if axis == 0 else ((every, before), (every, after))
 
 
 _logger = logging.getLogger(__name__)

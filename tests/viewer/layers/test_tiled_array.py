@@ -140,9 +140,3 @@ def test_too_much_at_once_is_refused_before_memory_is_taken(monkeypatch):
     with pytest.raises(InputError, match="11 x 10 pixels"):
         np.asarray(tiles)
     assert np.asarray(tiles[:10]).shape == (10, 10)
-
-
-@pytest.mark.parametrize(("shape", "tile"), [((4, 4), (2,)), ((4, 0), (2, 2)), ((4, 4), (2, 0))])
-def test_impossible_sizes_are_refused(shape, tile):
-    with pytest.raises(InputError, match="cannot have tiles"):
-        TileArray.zeros(shape, tile)

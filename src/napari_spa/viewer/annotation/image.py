@@ -275,7 +275,7 @@ class AnnotatedImage:
             self.write(active.number, part, shown.mask, overlap, class_name=class_name)
             self.active = None  # no preview of it comes back
         self.drop()
-        self.mask.show()
+        self.mask.make()
         kept = self.annotation.objects[active.number].on(active.plane)
         return active.number, 0 if kept is None else kept.area
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -90,10 +89,14 @@ class LabelStore:
         self, levels: Sequence[Level], axes: tuple[int, int], shared: int | None = None
     ) -> None:
         self.axes, self.shared = axes, shared
+        self.shape = levels[0].shape  # at full resolution
+        self.ndim = len(self.shape)
+        self.multiscale = len(levels) > 1  # whether there is a pyramid; no one can paint on one
         self._fixed = False
         self._levels = list(levels)
-        self._steps = [
-            {axis: _Blocks.of(fine.shape[axis], coarse.shape[axis]) for axis in axes}
+        # Where the pixels of each level but the finest begin and end in the one before it.
+        self._edges = [
+            {axis: _edges(fine.shape[axis], coarse.shape[axis]) for axis in axes}
             for fine, coarse in pairwise(levels)
         ]
 
@@ -117,21 +120,6 @@ class LabelStore:
     def data(self) -> Any:
         """What to give to ``napari.layers.Labels``: one array, or a list of levels."""
         return self._levels if self.multiscale else self._levels[0]
-
-    @property
-    def multiscale(self) -> bool:
-        """Whether there is a pyramid; napari lets no one paint on one."""
-        return len(self._levels) > 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Size at full resolution."""
-        return self._levels[0].shape
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -184,11 +172,14 @@ class LabelStore:
             self.make_room(int(array.max()))
         self._levels[0][index] = _checked(array, self.dtype)
         whole = (*index, *[slice(None)] * (self.ndim - len(index)))
-        window = [_span(range(n)[part]) for n, part in zip(self.shape, whole, strict=True)]
+        window = [
+            range(n)[part if isinstance(part, slice) else slice(part, part + 1)]
+            for n, part in zip(self.shape, whole, strict=True)
+        ]
         steps = [_CARRIED_SIDE if axis in self.axes else 1 for axis in range(self.ndim)]
         parts = [
-            [(at, min(at + step, stop)) for at in range(start, stop, step)]
-            for (start, stop), step in zip(window, steps, strict=True)
+            [(at, min(at + step, span.stop)) for at in range(span.start, span.stop, step)]
+            for span, step in zip(window, steps, strict=True)
         ]
         for part in product(*parts) if self.multiscale else ():
             self._carry(part)
@@ -220,18 +211,20 @@ class LabelStore:
 
     def _carry(self, window: tuple[tuple[int, int], ...]) -> None:
         """Bring the coarser levels up to date over a window of the finest."""
-        for blocks, (fine, coarse) in zip(self._steps, pairwise(self._levels), strict=True):
+        for edges, (fine, coarse) in zip(self._edges, pairwise(self._levels), strict=True):
             source, target = list(window), list(window)
-            for axis, block in blocks.items():
-                target[axis] = first, last = block.over(*window[axis])
-                source[axis] = int(block.starts[first]), int(block.stops[last - 1])
+            for axis, places in edges.items():
+                first = int(np.searchsorted(places, window[axis][0], side="right")) - 1
+                last = int(np.searchsorted(places, window[axis][1]))
+                target[axis], source[axis] = (first, last), (int(places[first]), int(places[last]))
             there = tuple(slice(*span) for span in target)
             read = fine[tuple(slice(*span) for span in source)]
             if _vacant(read) and _vacant(coarse[there]):
                 return  # nothing was here, nothing is: so it is further up
             values = np.asarray(read)
-            for axis, block in blocks.items():
-                values = block.highest(values, axis, target[axis], source[axis][0])
+            for axis, places in edges.items():
+                starts = places[slice(*target[axis])] - source[axis][0]
+                values = np.maximum.reduceat(values, starts, axis=axis)
             coarse[there] = values
             window = tuple(target)
 
@@ -242,45 +235,13 @@ def _sharing(level: Level, axis: int) -> Level:
     return spread(level, axis, level.shape[axis])
 
 
-@dataclass(frozen=True, slots=True)
-class _Blocks:
-    """Which pixels of one level lie under each pixel of the next, along one axis."""
-
-    starts: NDArray[np.intp]
-    stops: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, fine: int, coarse: int) -> _Blocks:
-        edges = np.rint(np.arange(coarse + 1) * (fine / coarse)).astype(np.intp)
-        return cls(edges[:-1], edges[1:])
-
-    def over(self, start: int, stop: int) -> tuple[int, int]:
-        """Find the blocks that a stretch of fine pixels touches."""
-        first = int(np.searchsorted(self.stops, start, side="right"))
-        return first, int(np.searchsorted(self.starts, stop, side="left"))
-
-    def highest(
-        self, values: NDArray[Any], axis: int, span: tuple[int, int], origin: int
-    ) -> NDArray[Any]:
-        """Take the highest value of each block of a span; the values start at origin."""
-        starts = self.starts[slice(*span)] - origin
-        stops = self.stops[slice(*span)] - origin
-        highest = values.take(starts, axis=axis)
-        for offset in range(1, int((stops - starts).max())):
-            others = values.take(np.minimum(starts + offset, stops - 1), axis=axis)
-            np.maximum(highest, others, out=highest)
-        return highest
+def _edges(fine: int, coarse: int) -> NDArray[np.intp]:
+    edges: NDArray[np.intp] = np.rint(np.arange(coarse + 1) * (fine / coarse)).astype(np.intp)
+    return edges
 
 
 def _vacant(level: Level) -> bool:
     return level.vacant if isinstance(level, TileArray) else not level.any()
-
-
-def _span(r: range | int) -> tuple[int, int]:
-    """Return the first place of a selection and the one after its last."""
-    if isinstance(r, int):
-        return r, r + 1
-    return (min(r[0], r[-1]), max(r[0], r[-1]) + 1) if r else (0, 0)
 
 
 def _checked(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

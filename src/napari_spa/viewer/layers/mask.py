@@ -281,10 +281,6 @@ class MaskLayer(StoreSurface):
             self.refresh()
         return planes
 
-    def show(self) -> None:
-        """Put the layer back into the viewer where a user has taken it out."""
-        _ = self.layer
-
     def refresh(self) -> None:
         """Show what was written."""
         if self._written and self.shown:
@@ -386,38 +382,31 @@ class MaskLayer(StoreSurface):
         across = [axis for axis in range(ndim) if axis not in axes]
         found: dict[Plane, Region] = {}
         for atom in atoms or ():
-            region = _region(atom, axes)
-            for position in _positions(atom, across):
+            region, positions = _extent_of(atom, axes, across)
+            for position in positions:
                 index = dict(zip(across, position, strict=True)) | {self.store.shared: 0}
                 plane = Plane(axes, tuple(index.get(axis, 0) for axis in range(ndim)))
                 found[plane] = region.with_all_of(found.get(plane, region))
         return found
 
 
-def _positions(atom: Any, across: list[int]) -> set[tuple[int, ...]]:
-    """Return where along the stack one item of napari's undo history lies.
+def _extent_of(
+    atom: Any, axes: tuple[int, int], across: list[int]
+) -> tuple[Region, set[tuple[int, ...]]]:
+    """Return where on its planes an item of napari's undo history lies, and where along the stack.
 
-    An item is ``(indices, before, after)``, or has a bounding box, ``slice_key``, and the
-    ``mask`` in it that changed.
+    It is ``(indices, before, after)``, or has ``slice_key``, the box that it changed something in.
     """
     box = getattr(atom, "slice_key", None)
     if box is None:
-        if not across:
-            return {()}
-        places = np.broadcast_arrays(*(np.ravel(np.asarray(atom[0][axis])) for axis in across))
-        return set(zip(*(place.tolist() for place in places), strict=True))
-    spans = [range(box[axis].start or 0, box[axis].stop) for axis in across]
-    return set(product(*spans))
-
-
-def _region(atom: Any, axes: tuple[int, int]) -> Region:
-    """Return where on its planes one item of napari's undo history lies."""
-    box = getattr(atom, "slice_key", None)
-    if box is None:
-        places = [np.asarray(atom[0][axis]) for axis in axes]
-        box = dict(zip(axes, (slice(at.min(), at.max() + 1) for at in places), strict=True))
-    rows, columns = (range(int(box[axis].start or 0), int(box[axis].stop)) for axis in axes)
-    return Region(rows.start, columns.start, len(rows), len(columns))
+        indices = [part.ravel() for part in np.broadcast_arrays(*atom[0])]
+        spans = [range(int(part.min()), int(part.max()) + 1) for part in indices]
+        positions = {*zip(*(indices[axis].tolist() for axis in across), strict=True)} or {()}
+    else:
+        spans = [range(part.start or 0, part.stop) for part in box]
+        positions = {*product(*(spans[axis] for axis in across))}
+    rows, columns = (spans[axis] for axis in axes)
+    return Region(rows.start, columns.start, len(rows), len(columns)), positions
 
 
 _NO_CLASS = "#a0a0a0"

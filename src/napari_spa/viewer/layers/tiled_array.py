@@ -50,30 +50,15 @@ class TileArray:
     ) -> None:
         self.dtype, self._shared = dtype, shared
         self._tiles, self._side, self._window = tiles, side, window
+        self.shape = _lengths(window)  # of the axes left that no whole number picked
+        self.ndim, self.size = len(self.shape), math.prod(self.shape)
 
     @classmethod
     def zeros(
         cls, shape: tuple[int, ...], tile: tuple[int, ...], dtype: DTypeLike = np.uint16
     ) -> TileArray:
         """Make an array that holds nothing yet, in tiles of so many elements along each axis."""
-        if len(shape) != len(tile) or min((*shape, *tile), default=0) < 1:
-            raise InputError(f"an array of shape {shape} cannot have tiles of {tile}.")
         return cls({}, tile, np.dtype(dtype), tuple(range(n) for n in shape))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Size along each axis, those left out that a whole number picked."""
-        return _lengths(self._window)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -102,11 +87,8 @@ class TileArray:
 
     def sharing(self, axis: int) -> TileArray:
         """Return an array of the same tiles that is the same at all positions along an axis."""
-        found = TileArray({}, self._side, self.dtype, self._window, axis)
-        found._side = tuple(
-            len(part) if at == axis and isinstance(part, range) else side
-            for at, (side, part) in enumerate(zip(self._side, self._window, strict=True))
-        )
+        side = (*self._side[:axis], self.shape[axis], *self._side[axis + 1 :])
+        found = TileArray({}, side, self.dtype, self._window, axis)
         for number, tile in self._tiles.items():
             if number[axis] == 0:
                 found._tiles[number] = found._spread(tile)
@@ -120,9 +102,6 @@ class TileArray:
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    def __repr__(self) -> str:
-        return f"<TileArray {self.shape} {self.dtype}, {len(self._tiles)} tiles>"
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
