@@ -9,7 +9,7 @@ from tiny_model import make_model
 
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.annotation.controller import HINT_CHOOSE
+from napari_spa.viewer.annotation.round import HINT_CHOOSE
 from napari_spa.widgets.folder.dock import FolderDock
 from napari_spa.widgets.refine.dock import RefineDock
 

@@ -10,7 +10,7 @@ from napari.layers import Image, Points
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import InputError
-from napari_spa.viewer.annotation.click_target import check_seen, click_target, stored_mask
+from napari_spa.viewer.annotation.click_target import click_target, clicked_image, stored_mask
 from napari_spa.viewer.annotation.prompts import box_between
 
 
@@ -124,11 +124,11 @@ def test_a_click_on_what_is_seen_does_not_go_to_what_is_hidden():
     layers = LayerList([coins, cell])
     layers.selection.active = cell
     annotated = annotated_image(coins, active=SimpleNamespace(number=2))
-    check_seen(layers, annotated)
+    clicked_image(layers, annotated)
     coins.visible = False
     with pytest.raises(InputError, match="object 2 of coins is not accepted yet, and coins is hid"):
-        check_seen(layers, annotated)
-    check_seen(layers, annotated_image(coins))
-    check_seen(layers, annotated_image(coins, active=annotated.active, others=(cell,)))
+        clicked_image(layers, annotated)
+    clicked_image(layers, annotated_image(coins))
+    clicked_image(layers, annotated_image(coins, active=annotated.active, others=(cell,)))
     layers.selection.active = None
-    check_seen(layers, annotated)  # as while the image is hidden to see the mask alone
+    clicked_image(layers, annotated)  # as while the image is hidden to see the mask alone

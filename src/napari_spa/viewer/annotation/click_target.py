@@ -60,16 +60,20 @@ def click_target(layers: LayerList, current: AnnotatedImage | None) -> Image | N
     return shown[-1] if shown else None
 
 
-def check_seen(layers: LayerList, current: AnnotatedImage | None) -> None:
-    """Raise ``InputError`` where a click on the image on show would go to an active object's.
+def clicked_image(layers: LayerList, current: AnnotatedImage | None) -> Image:
+    """Return the image a click is meant for, as :func:`click_target`; ``InputError`` without one.
 
-    That one is hidden, and the other is chosen: what came of the click could not be seen.
+    And where it would go to an active object on an image that is hidden, while the image on show
+    is chosen: what came of the click could not be seen.
     """
-    if current is None or current.active is None or current.image.visible:
-        return
-    chosen = layers.selection.active
+    image, chosen = click_target(layers, current), layers.selection.active
+    if image is None:
+        raise _without_image(layers)
     if (
-        isinstance(chosen, Image)
+        current is not None
+        and current.active is not None
+        and not current.image.visible
+        and isinstance(chosen, Image)
         and chosen.visible
         and chosen not in current.display.channels.others
     ):
@@ -78,6 +82,7 @@ def check_seen(layers: LayerList, current: AnnotatedImage | None) -> None:
             f"object {current.active.number} of {name} is not accepted yet, and {name} is hidden; "
             f"accept or discard it, or show {name} again."
         )
+    return image
 
 
 def accepted_at(annotated: AnnotatedImage, plane: Plane, row: float, column: float) -> int | None:
@@ -199,7 +204,7 @@ def _seen_on(
     return read
 
 
-def without_image(layers: LayerList) -> InputError:
+def _without_image(layers: LayerList) -> InputError:
     """Say that there is no image to click on, and what makes one."""
     active, remedy = layers.selection.active, "open one first"
     if any(isinstance(layer, Image) for layer in layers):

@@ -16,10 +16,10 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import InputError, ModelError, sentence_of
 from napari_spa.io.models.registry import SUFFIXES
-from napari_spa.refine.session.state import Phase
-from napari_spa.viewer.annotation.click_target import check_seen, click_target, without_image
+from napari_spa.viewer.annotation.click_target import click_target, clicked_image
 from napari_spa.viewer.annotation.images import AnnotatedImages, ClassList
 from napari_spa.viewer.annotation.round import (
+    HINT_CHOOSE,
     ActiveModel,
     ActiveObject,
     DroppedObject,
@@ -28,6 +28,7 @@ from napari_spa.viewer.annotation.round import (
     SessionFactory,
     WaitingActs,
     display_record,
+    hint_of,
     make_session,
     render_round,
 )
@@ -43,23 +44,17 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-    from napari_spa.core.plane import Plane
     from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.annotation.annotation import Overlap
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
-    from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.image import AnnotatedImage, Choice
 
     SessionCall = Callable[[RefinementSession, Progress], Proposal]
 
 HINT_START = "Click on an object in the image."
 HINT_OPEN = "Open an image, then click on an object in it."
-HINT_CHOOSE = (
-    "Pick a candidate, accept, or click on the next object. "
-    "A click nearby adds a part, Shift+click takes one away."
-)
-_SAME_SIZE = 0.006
-"""A slider cannot be moved by less."""
+_SAME_SIZE = 0.006  # a slider cannot be moved by less
 BUSY = "Still working on the last step; wait, or press Cancel."
 _PICK_LATER = "The candidates are about to change; pick once the new ones are there."
 
@@ -118,7 +113,6 @@ class AnnotationController(QObject):
         self.blind = False
         self._unready = False  # whether :meth:`get_ready` has still to load the model
         self._size: float | None = None  # the one being looked at
-        self._seen: tuple[Any, Any] | None = None  # what the session reads, and what that is
         self._round = RoundRenderer(self)
         self._round.done.connect(self._on_round_shown)
         self._round.failed.connect(self.failed)
@@ -141,9 +135,8 @@ class AnnotationController(QObject):
         loaded = self.model.session is not None
         if loaded:
             old_objects.spare()
-        if not unready or loaded or self.busy:
-            return
-        self.worker.submit_idle(self.model.rehearsal())
+        if unready and not loaded and not self.busy:
+            self.worker.submit_idle(self.model.rehearsal())
 
     # ------------------------------------------------------------------ what it is now
 
@@ -182,9 +175,9 @@ class AnnotationController(QObject):
         changed, self._overlap = overlap != self._overlap, overlap
         if self.current is not None:
             self.current.set_overlap(overlap)
-        active = self.active
-        if changed and active is not None and active.shown is not None and not self.busy:
-            self.proposed.emit(active.shown.proposal, active.shown)  # other pixels are counted
+        choice = self.choice
+        if changed and choice is not None and not self.busy:
+            self.proposed.emit(choice.shown.proposal, choice.shown)  # other pixels are counted
 
     @property
     def busy(self) -> bool:
@@ -206,24 +199,29 @@ class AnnotationController(QObject):
         return None if self.current is None else self.current.active
 
     @property
+    def choice(self) -> Choice | None:
+        """What there is to choose: the object that is active and shown."""
+        return None if self.current is None else self.current.choice
+
+    @property
     def choosing(self) -> bool:
         """Whether an object is active and shown."""
-        return self.active is not None and self.active.shown is not None
+        return self.choice is not None
 
     @property
     def session(self) -> RefinementSession | None:
         """The session of the active object, else of the model in use, once it is loaded."""
-        active = self.active
-        shown = None if active is None else active.shown
-        return self.model.session if shown is None else shown.session
+        choice = self.choice
+        return self.model.session if choice is None else choice.shown.session
 
     @property
     def follows(self) -> bool:
         """Whether the click that started the current object also accepted the one before."""
-        annotated, active = self.current, self.active
-        if annotated is None or active is None or annotated.annotation.last_change is None:
+        if self.choice is None:
             return False
-        return annotated.acts.followed.get(active.number) is annotated.annotation.last_change
+        annotated, active, _ = self.choice
+        followed = annotated.acts.followed.get(active.number)
+        return followed is not None and followed is annotated.annotation.last_change
 
     # ------------------------------------------------------------------ choosing
 
@@ -234,8 +232,8 @@ class AnnotationController(QObject):
 
     def preview_size(self, size: float) -> None:
         """Show the recommendation at a size while that is being chosen; nothing is done yet."""
-        active = self.active
-        if active is None or active.blind or not (self.resizing or self.ready()):
+        choice = self.choice
+        if choice is None or choice.active.blind or not (self.resizing or self.ready()):
             return
         waiting, self._size = self.resizing, size
         if not waiting or not self.worker.busy:
@@ -260,14 +258,14 @@ class AnnotationController(QObject):
 
     def resize(self, size: float) -> None:
         """Hold the recommendation at a size, in [-1, 1]."""
-        if not (self.resizing or self.ready()) or self.active is None or self.active.blind:
+        choice = self.choice
+        if not (self.resizing or self.ready()) or choice is None or choice.active.blind:
             return
         self._size = size
-        now = self.shown().proposal.size
-        if abs(size - now) < _SAME_SIZE and self.current is not None:
-            self._drop_work(self.current)  # and with it the size
+        if abs(size - choice.shown.proposal.size) < _SAME_SIZE:
+            self._drop_work(choice.annotated)  # and with it the size
             self._size = None
-            self.current.show_sized(None)
+            choice.annotated.show_sized(None)
             self.status_message.emit(HINT_CHOOSE)
             self.waiting.go_on()
             return
@@ -287,13 +285,13 @@ class AnnotationController(QObject):
         Where all are alike, in blind mode, to choose the recommendation shows it, and then it
         can be accepted; else it is accepted at once.
         """
-        if not self.ready(_PICK_LATER) or self.current is None:
+        choice = self.choice
+        if not self.ready(_PICK_LATER) or choice is None:
             return
-        shown = self.shown()
-        if index < len(shown.proposal.candidates):
+        if index < len(choice.shown.proposal.candidates):
             self.pick(index)
-        elif shown.blind:
-            self.current.take_recommended()
+        elif choice.shown.blind:
+            choice.annotated.take_recommended()
             self.status_message.emit(
                 "This one is shown in the image: accept it, or choose another."
             )
@@ -304,16 +302,15 @@ class AnnotationController(QObject):
         """Write the recommended mask as an object, and tell whether it was written by now."""
         if self.waits(self.accept):
             return False
-        if not self.choosing or self.current is None:
+        choice = self.choice
+        if choice is None:
             self.status_message.emit(f"There is no object to accept. {self.hint}")
             return False
-        if self.active is not None and not self.active.decided:
+        annotated, active, shown = choice
+        if not active.decided:
             self.status_message.emit("Choose one of the masks first.")
             return False
-        annotated, shown = self.current, self.shown()
-        known = 0 if self.active is None else self.active.learnt
-        rested = None if self.active is None else self.active.at_rest()
-        side = None if self.active is None else pixel_side(annotated.image, self.active.plane)
+        side, rested = pixel_side(annotated.image, active.plane), active.at_rest()
         before = annotated.annotation.objects
         try:
             number, area = annotated.accept(self.overlap, self.classes.current)
@@ -323,12 +320,11 @@ class AnnotationController(QObject):
         self.selected = number
         profile = shown.session.accept(pixel_size=side).profile
         in_use = shown.session is self.model.session
-        taught = self.profiles.learn(shown.session, known=known, in_use=in_use)
+        taught = self.profiles.learn(shown.session, known=active.learnt, in_use=in_use)
         change = annotated.annotation.last_change
         if change is not None:
-            annotated.acts.remember(change, taught, known)
-            if rested is not None:
-                annotated.acts.accepted[change] = rested
+            annotated.acts.remember(change, taught, active.learnt)
+            annotated.acts.accepted[change] = rested
         if taught is not None and taught.path is None:
             self.autosave.save_profile(annotated, profile)
         self.cleared.emit()
@@ -345,12 +341,10 @@ class AnnotationController(QObject):
 
     def discard_active(self) -> None:
         """Drop the active object, as one of the acts that wait."""
-        annotated = self.current
-        stopped_at = None if annotated is None else annotated.acts.stopped_at
-        undone = self.choosing and self.shown() is stopped_at
+        annotated, choice = self.current, self.choice
         dropped = self.drop_active()
-        if undone:  # to get at what was done before it
-            dropped = None
+        if choice is not None and choice.shown is choice.annotated.acts.stopped_at:
+            dropped = None  # to get at what was done before it
         back = annotated is not None and annotated.acts.discard(dropped, annotated.annotation)
         self.status_message.emit(f"{'Discarded; Undo brings it back. ' * back}{HINT_START}")
 
@@ -366,16 +360,13 @@ class AnnotationController(QObject):
         if model == self.model.name:
             return
         self.model.use(model)
-        active = self.active
-        if active is None or active.model is None:
+        own = None if self.active is None else self.active.model
+        if own is None:
             return
-        if self.session is self.model.session:  # the choice went back
-            self.status_message.emit(HINT_CHOOSE)
-        else:
-            name = Path(model).stem if model.endswith(SUFFIXES) else model
-            self.status_message.emit(
-                f"{name} from the next object on; this one goes on with {active.model.name}."
-            )
+        name = Path(model).stem if model.endswith(SUFFIXES) else model
+        words = f"{name} from the next object on; this one goes on with {own.name}."
+        back = self.session is self.model.session  # the choice went back
+        self.status_message.emit(HINT_CHOOSE if back else words)
 
     def close(self) -> tuple[str, ...]:
         """Let go of the viewer: no callback, layer or thread of ours stays but the masks."""
@@ -400,11 +391,15 @@ class AnnotationController(QObject):
         """Return the image a click is meant for, as :func:`click_target` says."""
         return click_target(self.viewer.layers, self.current)
 
+    def image(self) -> Image:
+        """Return the image a click is meant for; ``InputError`` without one."""
+        return clicked_image(self.viewer.layers, self.current)
+
     def run(self, action: SessionCall) -> None:
         """Let the session do something to the active object, and show what comes of it."""
-        session, annotated = self.session, self.current
-        if session is not None and annotated is not None:
-            blind = annotated.active is not None and annotated.active.blind
+        if self.choice is not None:
+            annotated, active, shown = self.choice
+            session, blind = shown.session, active.blind
             self.submit(
                 lambda progress: render_round(session, action(session, progress), blind=blind),
                 partial(self._show, annotated),
@@ -444,7 +439,7 @@ class AnnotationController(QObject):
         image_plane = image_plane_of(annotated.image, active.plane, look)
         side = pixel_side(annotated.image, active.plane)
 
-        instead = None if otherwise is None else self.model.loader()
+        instead = self.model.loader()
 
         def job(progress: Progress) -> RenderedRound:
             nonlocal known
@@ -452,7 +447,7 @@ class AnnotationController(QObject):
             try:
                 session = load(progress)
             except ModelError:
-                if instead is None or otherwise is None:
+                if otherwise is None:
                     raise
                 session, act, known = instead(progress), otherwise, False
             progress(0.05, "reading the image")
@@ -467,14 +462,6 @@ class AnnotationController(QObject):
         self.status_message.emit("Segmenting…")
         self.submit(job, lambda shown: self._show(annotated, shown, known=known))
 
-    def sees(self, annotated: AnnotatedImage, plane: Plane) -> bool:
-        """Tell whether the session sees a plane of an image now, as the user looks at it."""
-        seen = (annotated, plane, replace(annotated.look, limits=None))
-        session = self.session
-        if session is None or self._seen is None or self._seen[1] != seen:
-            return False
-        return session.phase is not Phase.NO_IMAGE and session.sampler is self._seen[0]
-
     def _show(
         self, annotated: AnnotatedImage, shown: RenderedRound, *, known: bool = False
     ) -> None:
@@ -486,8 +473,6 @@ class AnnotationController(QObject):
             return
         annotated.active = active = replace(active, model=shown.session.model.identity)
         look = active.look or annotated.look
-        seen = (annotated, active.plane, replace(look, limits=None))
-        self._seen = shown.session.sampler, seen
         self.autosave.begin(annotated, shown.session.model.identity)
         looked = display_record(look, shown.session.sampler)
         annotated.journal.shown(active.number, active.plane, shown.timeline, looked)
@@ -502,34 +487,16 @@ class AnnotationController(QObject):
     def _on_round_shown(self, shown: RenderedRound) -> None:
         self._size = None
         self.proposed.emit(shown.proposal, shown)
-        certain, choose = "The model is certain: accept, or click to correct it.", HINT_CHOOSE
-        if shown.blind:
-            certain = choose = "Choose the mask that you want."
-        hint = certain if shown.proposal.certain else choose
-        change = None if self.current is None else self.current.annotation.last_change
-        if self.follows and change is not None and shown.proposal.round == 1:
-            hint = f"Object {change.number} accepted; Undo goes back to it. {hint}"
-        active = self.active
-        if active is not None and active.looked_again:
-            hint = f"Seen as you look at the image now; Undo goes back. {hint}"
-        elif active is not None and active.looks_again is not None:
-            hint = f"Seen as before; from the next object on as you look at the image now. {hint}"
-        self.status_message.emit(hint)
-
-    def image(self) -> Image:
-        """Return the image a click is meant for; ``InputError`` without one."""
-        image = self.target()
-        if image is None:
-            raise without_image(self.viewer.layers)
-        check_seen(self.viewer.layers, self.current)
-        return image
+        if self.choice is not None:
+            change = self.choice.annotated.annotation.last_change if self.follows else None
+            self.status_message.emit(hint_of(self.choice.active, shown, change))
 
     def shown(self) -> RenderedRound:
         """Return the round of the active object; ``InputError`` without one."""
-        active = self.active
-        if active is None or active.shown is None:
+        choice = self.choice
+        if choice is None:
             raise InputError("there is no active object; click on one.")
-        return active.shown
+        return choice.shown
 
     def drop_active(self) -> DroppedObject | None:
         """Drop the current object; an accepted one stays as it was accepted."""
@@ -609,26 +576,28 @@ class AnnotationController(QObject):
 
     def _unstarted(self) -> None:
         """Drop an object whose first round never came; show the round that stays."""
-        annotated, active = self._owner, self.active
-        if self.resizing and annotated is not None:
-            self._size = None
+        annotated, resizing, self._size = self._owner, self.resizing, None
+        active = None if annotated is None else annotated.active
+        if annotated is None or active is None:
+            return
+        if resizing:
             annotated.show_sized(None)
-            if active is not None and active.shown is not None:
+            if active.shown is not None:
                 self.proposed.emit(active.shown.proposal, active.shown)
-        started = None if annotated is None else annotated.active
-        if annotated is not None and started is not None and started.shown is None:
-            before, self._before = self._before, None
-            if before is not None and before.shown is not None:
-                decisions = before.shown.timeline.state.decisions
-                self.begin(
-                    annotated,
-                    replace(before, shown=None),
-                    lambda session, progress: session.restore(
-                        decisions, learnt=before.learnt, progress=progress
-                    ),
-                    known=True,
-                )
-                self._before = None  # once
-                return
+        if active.shown is not None:
+            return
+        before, self._before = self._before, None
+        if before is None or before.shown is None:
             annotated.drop()
             self.cleared.emit()
+            return
+        decisions = before.shown.timeline.state.decisions
+        self.begin(
+            annotated,
+            replace(before, shown=None),
+            lambda session, progress: session.restore(
+                decisions, learnt=before.learnt, progress=progress
+            ),
+            known=True,
+        )
+        self._before = None  # once

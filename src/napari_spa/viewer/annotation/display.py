@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_spa.errors import Cancelled, SpaError
+from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.click_target import accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.round import display_record
 from napari_spa.viewer.background import later
@@ -59,19 +60,15 @@ class DisplayController(QObject):
 
     def look_again(self) -> None:
         """Go on with the active object as one looks now, in one more round of it."""
-        annotated, active = self._controller.current, self._controller.active
-        if (
-            annotated is None
-            or active is None
-            or active.shown is None
-            or not self._controller.ready()
-        ):
+        choice = self._controller.choice
+        if choice is None or not self._controller.ready():
             return
-        state, mask, before = active.shown.timeline.state, active.shown.mask, active.at_rest().look
+        annotated, active, shown = choice
+        state, mask, before = shown.timeline.state, shown.mask, active.at_rest().look
         if before is None or replace(before, limits=None) == annotated.look:
             return  # undo went back to it
-        looked = display_record(before, active.shown.session.sampler)  # called otherwise, maybe
-        annotated.journal.shown(active.number, active.plane, active.shown.timeline, looked)
+        looked = display_record(before, shown.session.sampler)  # called otherwise, maybe
+        annotated.journal.shown(active.number, active.plane, shown.timeline, looked)
         self._controller.begin(
             annotated,
             replace(active, shown=None, look=None, looks=(*active.looks, before), ahead=None),
@@ -145,9 +142,11 @@ class HoverPreview(QObject):
         self._latest = 0  # the number of the latest rest of the pointer
         self._drawn: AnnotatedImage | None = None
         self._position: tuple[float, ...] = ()
+        self._seen: tuple[object, ...] = ()  # the session and what it reads, and what that is
         self._rested = later(self, self._on_rested, _REST_MS)
         controller.viewer.mouse_move_callbacks.append(self._on_move)
         controller.worker.busy_changed.connect(self._hide)
+        controller.proposed.connect(self._on_proposed)
 
     def switch(self, on: bool) -> None:
         """Draw previews, or none."""
@@ -160,6 +159,13 @@ class HoverPreview(QObject):
         callbacks = self._controller.viewer.mouse_move_callbacks
         if self._on_move in callbacks:
             callbacks.remove(self._on_move)
+
+    def _on_proposed(self, *_: object) -> None:
+        choice = self._controller.choice
+        if choice is not None:
+            annotated, active, shown = choice
+            look = replace(active.look or annotated.look, limits=None)
+            self._seen = shown.session, shown.session.sampler, annotated, active.plane, look
 
     def _on_move(self, viewer: ViewerModel, event: Any) -> None:
         self._hide()
@@ -211,7 +217,8 @@ class HoverPreview(QObject):
             return None
         if controller.target() is not annotated.image:
             return None
-        if controller.session is not controller.model.session:
+        session = controller.session
+        if session is None or session is not controller.model.session:
             return None  # the next object is another model's
         try:
             plane = shown_plane(controller.viewer, annotated.image)
@@ -219,7 +226,10 @@ class HoverPreview(QObject):
             height, width = plane.extent(annotated.mask.store.shape)
             if not (0 <= point[0] <= height - 1 and 0 <= point[1] <= width - 1):
                 return None
-            if not controller.sees(annotated, plane) or accepted_at(annotated, plane, *point):
+            look = replace(annotated.look, limits=None)
+            if session.phase is Phase.NO_IMAGE or accepted_at(annotated, plane, *point):
+                return None
+            if self._seen != (session, session.sampler, annotated, plane, look):
                 return None
         except SpaError:
             return None  # a volume, say

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psygnal import Signal
 
-from napari_spa.core.types import LocalMask, Proposal
+from napari_spa.core.types import LocalMask
 from napari_spa.errors import InputError
 from napari_spa.refine.annotation.annotation import Annotation, Overlap
-from napari_spa.refine.annotation.objects import Change, Part, Patch, Status
+from napari_spa.refine.annotation.objects import Change, Part, Patch
 from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.refine.session.acts import evidence_of
 from napari_spa.viewer.annotation.round import ActiveObject, ActRecord, DroppedObject, RenderedRound
@@ -44,11 +44,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
-    from napari_spa.io.models.registry import ModelIdentity
     from napari_spa.refine.log.journal import Sink
     from napari_spa.refine.session.acts import Decision
     from napari_spa.viewer.autosave import LogLocation
     from napari_spa.viewer.layers.label_storage import LabelStore
+
+
+class Choice(NamedTuple):
+    """The object that is active, on its image, and its round on show."""
+
+    annotated: AnnotatedImage
+    active: ActiveObject
+    shown: RenderedRound
 
 
 class AnnotatedImage:
@@ -91,6 +98,14 @@ class AnnotatedImage:
         self._flipped: int | None = None
         self._sized: LocalMask | None = None  # the recommendation as it is being resized
         self._source: str | None = None
+
+    @property
+    def choice(self) -> Choice | None:
+        """What there is to choose: the object that is active and shown."""
+        active = self.active
+        if active is None or active.shown is None:
+            return None
+        return Choice(self, active, active.shown)
 
     def owns(self, layer: object) -> bool:
         """Tell whether a layer is one of ours."""
@@ -220,7 +235,6 @@ class AnnotatedImage:
         self.mask.make()
         yield
         yield from self.prompts.steps()
-        self._end_preview()
         self._flipped = self._sized = None
         self.active, self._overlap = replace(active, shown=shown, taken=False), overlap
         self._begin_preview()
@@ -233,16 +247,16 @@ class AnnotatedImage:
 
     def show_prompts(self) -> None:
         """Draw what was said about the active object."""
-        if self.active is not None and self.active.shown is not None:
-            state = self.active.shown.timeline.state
-            self.prompts.show(self.active.plane, state.own_clicks, state.prompts.box, state.view)
+        if self.choice is not None:
+            _, active, shown = self.choice
+            state = shown.timeline.state
+            self.prompts.show(active.plane, state.own_clicks, state.prompts.box, state.view)
 
     def flip(self, index: int | None) -> None:
         """Show a candidate in the place of the recommendation for a moment; None ends it."""
         shown = None if self.active is None else self.active.shown
         if index is not None and (shown is None or index >= len(shown.drawn)):
             return  # of a blind round nothing is drawn
-        self._end_preview()
         self._flipped = index
         self._begin_preview()
         self.mask.refresh()
@@ -264,13 +278,13 @@ class AnnotatedImage:
 
         An object that is new is of the class, or of the one that it had when it was accepted.
         """
-        active = self.active
-        if active is None or active.shown is None:
+        if self.choice is None:
             raise InputError("there is no active object; click on one.")
-        shown = active.shown
+        _, active, shown = self.choice
         class_name = class_name if active.class_name is None else active.class_name
         decisions = shown.timeline.state.decisions
-        part = part_of(active.plane, shown.proposal, decisions, "accepted", active.model)
+        rounds, uncertainty = shown.proposal.round, shown.proposal.uncertainty
+        part = Part(active.plane, "accepted", rounds, uncertainty, decisions, model=active.model)
         with self.bare():
             self.write(active.number, part, shown.mask, overlap, class_name=class_name)
             self.active = None  # no preview of it comes back
@@ -292,9 +306,8 @@ class AnnotatedImage:
     ) -> Change:
         """Write an object on a plane: labels, table and log; ``InputError`` if no pixel is left.
 
-        ``part`` is from :func:`part_of`; changes of one group are taken back together;
-        ``source`` says for the log how the plane was looked at, where no round of it was shown;
-        an object that is new is of the class.
+        Changes of one group are taken back together; ``source`` says for the log how the plane
+        was looked at, where no round of it was shown; an object that is new is of the class.
         """
         self.end_edit()
         with self.bare():
@@ -381,20 +394,12 @@ class AnnotatedImage:
         self.journal.end_edit(number, plane)
         self.edit_ended.emit()
 
-    def undo(self) -> Change:
-        """Take the last act on objects back: labels, table and log; ``InputError`` without."""
+    def undo(self, *, redo: bool = False) -> Change:
+        """Take the last act on objects back, or do it again; ``InputError`` without one."""
         self.end_edit()
         with self.bare():
-            change = self.annotation.undo()
-        self.journal.note("undo")
-        return change
-
-    def redo(self) -> Change:
-        """Do the act again that was taken back last; ``InputError`` without."""
-        self.end_edit()
-        with self.bare():
-            change = self.annotation.redo()
-        self.journal.note("redo")
+            change = self.annotation.redo() if redo else self.annotation.undo()
+        self.journal.note("redo" if redo else "undo")
         return change
 
     def unpaints(self, *, redo: bool = False) -> bool:
@@ -443,19 +448,13 @@ class AnnotatedImage:
 
     def active_again(self) -> DroppedObject | None:
         """Return what brings the active object back, should it be dropped; None without a round."""
-        active = self.active
-        if active is None or active.shown is None:
+        if self.choice is None:
             return None
-        timeline, latest = active.shown.timeline, self.annotation.last_change
-        follows = self.acts.followed.get(active.number)
-        return DroppedObject(
-            active.at_rest(),
-            timeline.latest,
-            len(timeline.future),
-            follows,
-            latest,
-            self.mask.strokes,
-        )
+        _, active, shown = self.choice
+        timeline, latest = shown.timeline, self.annotation.last_change
+        follows, undone = self.acts.followed.get(active.number), len(timeline.future)
+        rest, strokes = active.at_rest(), self.mask.strokes
+        return DroppedObject(rest, timeline.latest, undone, follows, latest, strokes)
 
     def drop(self) -> None:
         """Take away what is shown of the active object; objects stay as they were."""
@@ -485,14 +484,11 @@ class AnnotatedImage:
         """Hide all layers of ours, or show those again that were shown before."""
         self.candidates.set_hidden(hidden)
         if hidden and not self._hidden:
-            self._hidden = [
-                layer for layer in self._viewer.layers if self.owns(layer) and layer.visible
-            ]
-            for layer in self._hidden:
-                layer.visible = False
-        elif not hidden:
-            for layer in self._hidden:
-                layer.visible = True
+            ours = (layer for layer in self._viewer.layers if self.owns(layer))
+            self._hidden = [layer for layer in ours if layer.visible]
+        for layer in self._hidden:
+            layer.visible = not hidden
+        if not hidden:
             self._hidden = []
 
     def take_over(self, other: AnnotatedImage, *, saved: bool = False) -> None:
@@ -547,21 +543,17 @@ class AnnotatedImage:
     def _begin_preview(self) -> None:
         """Count what accepting would write; show it, but not to a blind reader."""
         self._end_preview()  # a preview of a preview would forget the labels under both
-        active = self.active
-        if active is None or active.shown is None:
+        if self.choice is None:
             return
-        mask = active.shown.mask
+        _, active, shown = self.choice
+        mask, state = shown.mask, shown.timeline.state
         if self._sized is not None:
             mask = self._sized
         elif self._flipped is not None:
-            other = active.shown.proposal.candidates[self._flipped]
+            other = shown.proposal.candidates[self._flipped]
             mask = LocalMask.crop(other.local_mask, other.region)
-        number, plane, decisions = (
-            active.number,
-            active.plane,
-            active.shown.timeline.state.decisions,
-        )
-        mask = self._beside_others(number, plane, mask, decisions, self._overlap)
+        number, plane = active.number, active.plane
+        mask = self._beside_others(number, plane, mask, state.decisions, self._overlap)
         patch, kept = self.annotation.outline(number, plane, mask, overlap=self._overlap)
         if self._flipped is None and self._sized is None:
             self.active = replace(active, area=kept.area)
@@ -594,24 +586,8 @@ def _apart(axis: int, annotation: Annotation) -> bool:
     return any(plane.index[axis] for plane in held)
 
 
-def part_of(
-    plane: Plane,
-    proposal: Proposal,
-    decisions: tuple[Decision, ...],
-    status: Status,
-    model: ModelIdentity | None,
-) -> Part:
-    """Describe an accepted round; its pixels are counted when it is written."""
-    return Part(plane, status, proposal.round, proposal.uncertainty, decisions, model=model)
-
-
 def facts_of(image: Image) -> ImageFacts:
     """Say what tells an image layer from another without reading it."""
     data: Any = image.data[0] if image.multiscale else image.data
-    path = image.source.path
-    return ImageFacts(
-        name=str(image.name),
-        shape=spatial_shape(image),
-        dtype=str(data.dtype),
-        path="" if path is None else str(path),
-    )
+    path = str(image.source.path or "")
+    return ImageFacts(str(image.name), spatial_shape(image), str(data.dtype), path)

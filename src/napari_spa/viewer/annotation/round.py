@@ -264,6 +264,28 @@ def render_round(
     )
 
 
+HINT_CHOOSE = (
+    "Pick a candidate, accept, or click on the next object. "
+    "A click nearby adds a part, Shift+click takes one away."
+)
+
+
+def hint_of(active: ActiveObject, shown: RenderedRound, accepted: Change | None) -> str:
+    """Say what to do in a round, and what its click ``accepted`` as well."""
+    hint = HINT_CHOOSE
+    if shown.blind:
+        hint = "Choose the mask that you want."
+    elif shown.proposal.certain:
+        hint = "The model is certain: accept, or click to correct it."
+    if accepted is not None and shown.proposal.round == 1:
+        hint = f"Object {accepted.number} accepted; Undo goes back to it. {hint}"
+    if active.looked_again:
+        return f"Seen as you look at the image now; Undo goes back. {hint}"
+    if active.looks_again is not None:
+        return f"Seen as before; from the next object on as you look at the image now. {hint}"
+    return hint
+
+
 def display_record(look: DisplaySettings, sampler: ImageSampler) -> dict[str, Any]:
     """Say for the log which plane was looked at, and how."""
     channels = look.channels

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, MixtureParameters
 from napari_spa.errors import ModelError
-from napari_spa.refine.annotation.objects import new_group
+from napari_spa.refine.annotation.objects import Part, new_group
 from napari_spa.refine.annotation.propagation import (
     Ending,
     PropagatedSlice,
@@ -20,7 +20,7 @@ from napari_spa.refine.annotation.propagation import (
     propagate,
     propagate_one,
 )
-from napari_spa.viewer.annotation.image import AnnotatedImage, part_of
+from napari_spa.viewer.annotation.image import AnnotatedImage
 from napari_spa.viewer.annotation.round import ActiveObject, display_record, says_why_not
 from napari_spa.viewer.layers.planes import (
     image_plane_of,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Proposal
     from napari_spa.io.models.registry import ModelIdentity
-    from napari_spa.refine.annotation.objects import Part
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
@@ -270,8 +269,10 @@ class StackPropagation(QObject):
         """Write a slice as it comes."""
         self._controller.autosave.begin(annotated, model)
         status: Literal["propagated", "review"] = "review" if found.doubtful else "propagated"
-        part = part_of(plane, found.proposal, found.decisions, status, model)
-        mask = LocalMask.crop(found.proposal.local_mask, found.proposal.region)
+        proposal = found.proposal
+        rounds, uncertainty = proposal.round, proposal.uncertainty
+        part = Part(plane, status, rounds, uncertainty, found.decisions, model=model)
+        mask = LocalMask.crop(proposal.local_mask, proposal.region)
         with annotated.bare():
             annotated.write(
                 number, part, mask, self._controller.overlap, group=group, source=source

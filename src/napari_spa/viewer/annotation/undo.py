@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController, SessionCall
-    from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.annotation.image import AnnotatedImage, Choice
 
 
 class UndoActions(QObject):
@@ -35,11 +35,10 @@ class UndoActions(QObject):
     @property
     def can_undo(self) -> bool:
         """Whether there is an earlier round, or an act on the objects to take back."""
-        controller = self._controller
-        active = controller.active
-        if controller.choosing and active is not None:
-            can_undo = controller.session is not None and controller.session.can_undo
-            return controller.follows or active.looked_again or can_undo
+        controller, choice = self._controller, self._controller.choice
+        if choice is not None:
+            can_undo = choice.shown.session.can_undo
+            return controller.follows or choice.active.looked_again or can_undo
         if controller.current is None:
             return False
         back = self.returns is not None or controller.current.unpaints()
@@ -59,11 +58,10 @@ class UndoActions(QObject):
     @property
     def can_redo(self) -> bool:
         """Whether there is an undone round or act."""
-        controller = self._controller
-        active = controller.active
-        if controller.choosing and active is not None:
-            can_redo = controller.session is not None and controller.session.can_redo
-            return self.accepts_again or active.looks_again is not None or can_redo
+        controller, choice = self._controller, self._controller.choice
+        if choice is not None:
+            can_redo = choice.shown.session.can_redo
+            return self.accepts_again or choice.active.looks_again is not None or can_redo
         annotated = controller.current
         return annotated is not None and (
             annotated.unpaints(redo=True) or annotated.annotation.last_undone is not None
@@ -73,12 +71,12 @@ class UndoActions(QObject):
     def accepts_again(self) -> bool:
         """Whether redo accepts the current object, which undo took back, as it was accepted."""
         controller = self._controller
-        annotated, active = controller.current, controller.active
-        change = None if annotated is None else annotated.annotation.last_undone
+        choice = controller.choice
+        change = None if choice is None else choice.annotated.annotation.last_undone
         part = None if change is None else change.accepted
-        if change is None or part is None or active is None or active.shown is None:
+        if choice is None or change is None or part is None:
             return False
-        timeline, there = active.shown.timeline, (active.number, active.plane)
+        timeline, there = choice.shown.timeline, (choice.active.number, choice.active.plane)
         return (
             change.group is None
             and not timeline.future
@@ -95,20 +93,19 @@ class UndoActions(QObject):
         controller = self._controller
         if controller.waiting.take_back() or controller.waits(self.undo, undo=True):
             return
-        if controller.choosing and controller.session is not None and controller.session.can_undo:
+        choice = controller.choice
+        if choice is not None and choice.shown.session.can_undo:
             controller.run(lambda session, progress: session.undo(progress=progress))
-        elif controller.active is not None and controller.active.looked_again:
-            self._look_back(controller.active)
-        elif controller.choosing and controller.follows:
+        elif choice is not None and choice.active.looked_again:
+            self._look_back(choice)
+        elif choice is not None and controller.follows:
             dropped = controller.drop_active()
-            if dropped is not None and controller.current is not None:
-                controller.current.acts.keep_ahead(dropped, controller.current.annotation)
+            if dropped is not None:
+                choice.annotated.acts.keep_ahead(dropped, choice.annotated.annotation)
             self.undo_act()
-        elif controller.choosing:
-            annotated, goes_on = controller.current, False
-            if annotated is not None:
-                annotated.acts.stopped_at = controller.shown()
-                goes_on = annotated.annotation.last_change is not None
+        elif choice is not None:
+            choice.annotated.acts.stopped_at = choice.shown
+            goes_on = choice.annotated.annotation.last_change is not None
             then = " After that, Undo takes back what was done before it." if goes_on else ""
             controller.status_message.emit(
                 f"This is the first round: only Discard takes the object away.{then}"
@@ -123,16 +120,17 @@ class UndoActions(QObject):
         controller = self._controller
         if controller.waits(self.redo):
             return
-        if controller.choosing and controller.session is not None and controller.session.can_redo:
+        choice = controller.choice
+        if choice is not None and choice.shown.session.can_redo:
             controller.run(lambda session, progress: session.redo(progress=progress))
-        elif controller.active is not None and controller.active.looks_again is not None:
-            self._play(controller.active.looks_again, known=True)
-        elif self.accepts_again:
+        elif choice is not None and choice.active.looks_again is not None:
+            self._play(choice.active.looks_again, known=True)
+        elif choice is not None and self.accepts_again:
             dropped = controller.drop_active()
-            if dropped is not None and controller.current is not None:
-                controller.current.acts.follow(dropped)
+            if dropped is not None:
+                choice.annotated.acts.follow(dropped)
             self.redo_act()
-        elif not controller.choosing:
+        elif choice is None:
             self.redo_act()
 
     def _bring_back(self, dropped: DroppedObject) -> None:
@@ -147,12 +145,11 @@ class UndoActions(QObject):
         annotated.acts.follow(dropped)
         self._play(dropped)
 
-    def _look_back(self, active: ActiveObject) -> None:
+    def _look_back(self, choice: Choice) -> None:
         """Take the latest ``look`` of the active object back: it is seen as before."""
-        annotated = self._controller.current
-        ahead = None if annotated is None else annotated.active_again()
+        ahead = choice.annotated.active_again()
         if ahead is not None:
-            *looks, look = active.looks
+            *looks, look = choice.active.looks
             before = replace(ahead.active, look=look, looks=tuple(looks), ahead=ahead)
             undone = 1 + ahead.undone
             self._play(replace(ahead, active=before, undone=undone), known=True)
@@ -214,7 +211,7 @@ class UndoActions(QObject):
             controller.status_message.emit("There is nothing to redo.")
             return
         objects = annotated.annotation.objects
-        change = annotated.redo()
+        change = annotated.undo(redo=True)
         controller.classes.follow(change.group, redo=True)
         taught = annotated.acts.untaught.pop(change, None)
         if taught is not None:

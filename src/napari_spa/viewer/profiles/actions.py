@@ -236,16 +236,16 @@ class ProfileActions(QObject):
         has learnt already, and stays as it is.
         """
         controller, profiles = self._controller, self._profiles
-        active = controller.active
-        if active is None or active.shown is None:
+        choice = controller.choice
+        if choice is None:
             return
-        other_model = controller.session is not controller.model.session
-        timeline = active.shown.timeline
+        other_model = choice.shown.session is not controller.model.session
+        timeline = choice.shown.timeline
         first, *rest = timeline.latest
         undone, initial = len(timeline.future), timeline.state.initial
         picked = any(decision.act in ("pick", "look") for decision in rest)
         untaught = _equal(first.mixture, start_from(initial, before))
-        if controller.busy or picked or active.reopened or other_model or not untaught:
+        if controller.busy or picked or choice.active.reopened or other_model or not untaught:
             controller.status_message.emit("The next object starts from this profile.")
             return
 
@@ -320,12 +320,10 @@ class Disagreements(QObject):
     def compare(self, other: Path | None, name: str = MODEL_ALONE) -> None:
         """Show where the profile in use and another one disagree; None is the model alone."""
         controller = self._controller
-        if not self.possible or not controller.ready():
+        choice = controller.choice
+        if not self.possible or not controller.ready() or choice is None:
             return
-        annotated, active = controller.current, controller.active
-        if annotated is None or active is None:
-            return
-        shown, profiles = controller.shown(), controller.profiles
+        (annotated, active, shown), profiles = choice, controller.profiles
         session, state = shown.session, shown.timeline.state
         image_plane = image_plane_of(annotated.image, active.plane, active.look or annotated.look)
         prompts = replace(state.prompts, clicks=state.own_clicks, anchor=None)

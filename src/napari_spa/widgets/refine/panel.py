@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_spa.core.presentation import counted
 from napari_spa.core.quality import quality_in_words
-from napari_spa.viewer.annotation.controller import HINT_CHOOSE
+from napari_spa.viewer.annotation.round import HINT_CHOOSE
 from napari_spa.viewer.background import later
 from napari_spa.viewer.settings import ACTION_TITLES
 from napari_spa.widgets.common.buttons import (
