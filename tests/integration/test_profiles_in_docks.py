@@ -14,7 +14,7 @@ from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 from napari_spa.refine.engine.config import EngineConfig, FramingConfig
 from napari_spa.refine.preference import disagree
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.profiles.active import recent_profile
+from napari_spa.viewer.profiles.active import recent_profiles
 from napari_spa.widgets.folder.dock import FolderDock
 from napari_spa.widgets.refine.dock import RefineDock
 
@@ -114,7 +114,7 @@ def test_another_profile_proposes_an_untouched_object_anew(open_dock, people, qt
     assert not np.allclose(again.probability, first.probability, atol=1e-3)
     assert bar.words.text() == "9 picks, 3 images"
     assert dock.store.load().profile == str(ana)
-    assert recent_profile("spa-tiny") == str(ana)
+    assert recent_profiles().get("spa-tiny", "") == str(ana)
 
     picked = play(qtbot, dock, lambda: dock.controller.pick(0))
     choose(qtbot, dock, 2)

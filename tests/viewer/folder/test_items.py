@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
 from napari_spa.batch.task import ImageResult, ObjectResult
 from napari_spa.errors import DataError
 from napari_spa.io.images import write_picture
 from napari_spa.io.projects.project import Project, ProjectItem
 from napari_spa.viewer.folder import saver as saving
-from napari_spa.viewer.folder.controller import FolderStatus
+from napari_spa.viewer.folder.controller import FolderController
 from napari_spa.viewer.folder.items import FolderItems, hold_project
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
 
@@ -91,22 +92,25 @@ def test_results_of_a_batch_are_shown_and_left_to_its_manifest():
     assert heard.written == []
 
 
-def test_how_far_an_image_is_is_said_once_and_trouble_stays():
+def test_how_far_an_image_is_is_said_once_and_trouble_stays(qapp):
     said, objects = [], {}
     annotated = SimpleNamespace(annotation=SimpleNamespace(objects=objects), active=None)
-    item = SimpleNamespace(name="a.png", annotated=annotated)
-    status = FolderStatus(said.append)
-    status.show(item)
-    status.show(item)
+    controller = FolderController(ViewerModel(), None)
+    controller.stage.current = SimpleNamespace(name="a.png", annotated=annotated)
+    controller.status_message.connect(said.append)
+    controller._say_how_far()
+    controller._say_how_far()
     annotated.active = object()
-    status.show(item)
+    controller._say_how_far()
     objects.update({1: None, 2: None})
-    status.show(item)
-    status.clear()
+    controller._say_how_far()
+    controller.failed.emit("trouble")
     objects[3] = None
-    status.show(item)
-    status.begin()
-    status.show(item)
+    controller._say_how_far()
+    controller._said = ""  # another image comes
+    controller._say_how_far()
+    controller.stage.current = None
+    controller.close()
     assert said == [
         "a.png: click on an object.",
         "a.png: the first object is active.",

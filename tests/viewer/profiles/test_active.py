@@ -12,7 +12,7 @@ from napari_spa.viewer.profiles import active
 from napari_spa.viewer.profiles.active import (
     UNSAVED,
     ActiveProfile,
-    recent_profile,
+    recent_profiles,
     recent_profiles_path,
     remember_profile,
 )
@@ -208,15 +208,18 @@ def test_names_are_judged_while_they_are_typed(open_book, ana, qtbot):
 
 
 def test_the_last_profile_of_each_model_is_remembered():
-    assert recent_profile("tiny") == ""
+    assert recent_profiles().get("tiny", "") == ""
     remember_profile("tiny", "/a/ana.json")
     remember_profile("other", "/a/ben.json")
     remember_profile("tiny", "/a/cleo.json")
-    assert [recent_profile(name) for name in ("tiny", "other")] == ["/a/cleo.json", "/a/ben.json"]
+    assert [recent_profiles().get(name, "") for name in ("tiny", "other")] == [
+        "/a/cleo.json",
+        "/a/ben.json",
+    ]
     recent_profiles_path().write_text("{", encoding="utf-8")
-    assert recent_profile("tiny") == ""
+    assert recent_profiles().get("tiny", "") == ""
     remember_profile("tiny", "/a/ana.json")
-    assert recent_profile("tiny") == "/a/ana.json"
+    assert recent_profiles().get("tiny", "") == "/a/ana.json"
 
 
 def test_what_was_taught_is_taken_back_one_after_another(open_book, ana, qtbot):

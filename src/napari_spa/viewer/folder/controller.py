@@ -18,7 +18,7 @@ from napari_spa.io.projects.paths import labels_path, log_path
 from napari_spa.io.projects.project import Project, ProjectItem, in_brief
 from napari_spa.viewer.background import later
 from napari_spa.viewer.folder.items import FolderBookmark, FolderItems, hold_project
-from napari_spa.viewer.folder.reader import FolderReader, OtherSizeError, ReadImage, ReadItem
+from napari_spa.viewer.folder.reader import FolderReader, OtherSizeError, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
 from napari_spa.viewer.folder.stage import FolderImageView, OpenItem
 
@@ -35,78 +35,6 @@ if TYPE_CHECKING:
 
 
 _LOOK_SECONDS = 0.05
-
-
-class ReadAhead(QObject):
-    """Read the neighbours of the image on show, and encode them while no one waits."""
-
-    def __init__(self, reader: FolderReader, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._reader = reader
-        self._stopped = False
-
-    def begin(self, current: OpenItem, near: Sequence[tuple[str, Path]]) -> None:
-        """Get some images ready, the likeliest first."""
-        images = [self._reader.image(name, path) for name, path in near]
-        controller = current.controller
-        session = controller.session
-        if session is None:  # the model is loaded with the first click
-            return
-        shown = current.image
-
-        def job(progress: Progress) -> None:
-            session.prefetch(shown.image_plane(shown.middle()))
-            for future in images:
-                image = self._wait(future, progress)
-                if image is not None:
-                    session.prefetch(image.image_plane(image.middle()))
-
-        controller.worker.submit_idle(job)
-
-    def stop(self) -> None:
-        """Wait for nothing any more."""
-        self._stopped = True
-
-    def _wait(self, future: Future[ReadImage], progress: Progress) -> ReadImage | None:
-        """Return an image once it is read; None for one that cannot be."""
-        while not future.done():
-            progress(0.0, "")  # raises when someone wants the worker
-            if self._stopped:
-                return None
-            time.sleep(_LOOK_SECONDS)
-        progress(0.0, "")
-        return None if future.cancelled() or future.exception() else future.result()
-
-
-class FolderStatus:
-    """Say how far an image is, once for each change; trouble stays on show."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._said: str | None = ""  # of this image; None: trouble is on show
-
-    def begin(self) -> None:
-        """Say everything again: another image comes."""
-        self._said = ""
-
-    def clear(self, _: str = "") -> None:
-        """Say no more of this image, so that trouble stays on show."""
-        self._said = None
-
-    def show(self, item: OpenItem) -> None:
-        """Say how far an image is, or what to do on it, when that changed."""
-        if self._said is None:
-            return
-        count = len(item.annotated.annotation.objects)
-        words = "click on an object."
-        if count:
-            words = f"{counted(count, 'object')} so far."
-        elif item.annotated.active is not None:
-            words = "the first object is active."
-        sentence = f"{item.name}: {words}"
-        if sentence != self._said:
-            self._said = sentence
-            self._say(sentence)
 
 
 _SETTLED_MS = 250
@@ -144,14 +72,13 @@ class FolderController(QObject):
         self.order: Callable[[], Sequence[str]] = lambda: list(self.items)
         self.reserved: frozenset[str] = frozenset()
         self._reader = FolderReader()
-        self._ahead = ReadAhead(self._reader, self)
         self.project: Project | None = None
         self._bookmark: FolderBookmark | None = None
         self._opening: Path | None = None
         self._wanted: str | None = None
         self._question: tuple[str, Answers] = _NO_QUESTION  # about the image on show
         self._onward = 0
-        self._status = FolderStatus(self.status_message.emit)
+        self._said: str | None = ""  # of the image on show; None: trouble is
         self._closed = False
         self._settled = later(self, self._on_settled, _SETTLED_MS)
         self._ended.connect(self._on_ended)
@@ -160,7 +87,7 @@ class FolderController(QObject):
         self.stage.proposed.connect(self._on_proposed)
         self.stage.objects_changed.connect(self._settled.start)
         self.stage.gone.connect(self._on_gone)
-        self.failed.connect(self._status.clear)
+        self.failed.connect(self._on_failed)
 
     # ------------------------------------------------------------------ what it is now
 
@@ -228,7 +155,6 @@ class FolderController(QObject):
         self._close_project()
         self._closed = True
         self._settled.stop()
-        self._ahead.stop()
         self._reader.close()
         return self.saver.close()
 
@@ -340,7 +266,7 @@ class FolderController(QObject):
         if out is None:
             return
         self._wanted, self._onward = name, onward
-        self._status.begin()
+        self._said = ""
         self.asked.emit("", {})
         self.status_message.emit(f"Opening {name}…")
         image = self._reader.image(name, item.path)
@@ -369,8 +295,7 @@ class FolderController(QObject):
             return
         self.items.note_readable(name)
         self._remember()
-        if self.stage.current is not None:
-            self._status.show(self.stage.current)
+        self._say_how_far()
         self.opened.emit(name)
         self._settled.start()
         self._ask(item)
@@ -568,9 +493,47 @@ class FolderController(QObject):
         current = self.stage.current
         if current is not None:
             if self._wanted is None:
-                self._status.show(current)
-            near = [*self._neighbours(1, current.name)[:2], *self._neighbours(-1, current.name)[:1]]
-            self._ahead.begin(current, [(name, self.items[name].path) for name in near])
+                self._say_how_far()
+            self._read_ahead(current)
+
+    def _read_ahead(self, current: OpenItem) -> None:
+        """Read the neighbours of the image on show, and encode them while no one waits."""
+        near = [*self._neighbours(1, current.name)[:2], *self._neighbours(-1, current.name)[:1]]
+        images = [self._reader.image(name, self.items[name].path) for name in near]
+        session, shown = current.controller.session, current.image
+        if session is None:  # the model is loaded with the first click
+            return
+
+        def job(progress: Progress) -> None:
+            session.prefetch(shown.image_plane(shown.middle()))
+            for future in images:
+                while not future.done() and not self._closed:
+                    progress(0.0, "")  # raises when someone wants the worker
+                    time.sleep(_LOOK_SECONDS)
+                progress(0.0, "")
+                if future.done() and not future.cancelled() and not future.exception():
+                    image = future.result()
+                    session.prefetch(image.image_plane(image.middle()))
+
+        current.controller.worker.submit_idle(job)
+
+    def _say_how_far(self) -> None:
+        """Say how far the image on show is, or what to do on it, unless trouble is on show."""
+        current = self.stage.current
+        if current is None or self._said is None:
+            return
+        count = len(current.annotated.annotation.objects)
+        words = "click on an object."
+        if count:
+            words = f"{counted(count, 'object')} so far."
+        elif current.annotated.active is not None:
+            words = "the first object is active."
+        before, self._said = self._said, f"{current.name}: {words}"
+        if self._said != before:
+            self.status_message.emit(self._said)
+
+    def _on_failed(self, _: str) -> None:
+        self._said = None
 
     def _count(self) -> None:
         current = self.stage.current

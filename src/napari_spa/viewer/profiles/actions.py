@@ -34,7 +34,7 @@ from napari_spa.viewer.layers.mask import (
     unfollow_space,
 )
 from napari_spa.viewer.layers.planes import image_plane_of, plane_on_show
-from napari_spa.viewer.profiles.active import recent_profile, remember_profile, shortened
+from napari_spa.viewer.profiles.active import recent_profiles, remember_profile, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ class ProfileActions(QObject):
         if before is not None and settings.model != before.model:
             profiles.release()
             if settings.profile == before.profile:
-                wanted = recent_profile(settings.model)
+                wanted = recent_profiles().get(settings.model, "")
                 if wanted != settings.profile:
                     self.setting_wanted.emit(wanted)
                     return

@@ -43,23 +43,20 @@ def recent_profiles_path() -> Path:
     return user_state_path("napari-spa") / "profiles.json"
 
 
-def recent_profile(model: str) -> str:
-    """Return the profile that was used last with a model."""
-    return _recent_profiles().get(model, "")
+def recent_profiles() -> dict[str, str]:
+    """Return the profile that was used last with each model, its file's path."""
 
-
-def remember_profile(model: str, profile: str) -> None:
-    """Remember a model's profile; what cannot be remembered is no reason to fail."""
-    known = _recent_profiles()
-    if known.get(model, "") != profile:
-        remember(recent_profiles_path(), profiles={**known, model: profile})
-
-
-def _recent_profiles() -> dict[str, str]:
     def entries(content: Any) -> dict[str, str]:
         return {str(model): str(profile) for model, profile in content["profiles"].items()}
 
     return remembered(recent_profiles_path(), entries, {})
+
+
+def remember_profile(model: str, profile: str) -> None:
+    """Remember a model's profile; what cannot be remembered is no reason to fail."""
+    known = recent_profiles()
+    if known.get(model, "") != profile:
+        remember(recent_profiles_path(), profiles={**known, model: profile})
 
 
 class PendingUpdates:
@@ -164,29 +161,9 @@ def _evidence(profile: PreferenceProfile) -> str:
     return replace(profile, name="", task="").to_json()
 
 
-def for_model(
-    profile_update: Callable[[PreferenceProfile | None], PreferenceProfile], model: ModelIdentity
-) -> ProfileUpdate:
-    """Return an update that refuses profiles of another model than its own."""
-
-    def checked(profile: PreferenceProfile) -> PreferenceProfile:
-        profile.check(model)
-        return profile_update(profile)
-
-    return checked
-
-
 UNSAVED = "Unsaved preference: it lasts until the window closes."
 _LONGEST_IN_SENTENCE = 40
 _MOST_UNLEARNT = 50  # so many updates can be taken back, one after another
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """What became of writing an update: what the file holds, or why it was not written."""
-
-    profile: PreferenceProfile | None
-    problem: str = ""
 
 
 class ActiveProfile(QObject):
@@ -299,7 +276,7 @@ class ActiveProfile(QObject):
         if chosen is not None:  # another window may have taught it
             # Of one whose file is gone meanwhile, what is held stays in use; the list says it.
             read = partial(self._try_read, chosen, refuse=self._held is None)
-            self.files.ask(read, partial(self._on_read, chosen))
+            self.files.ask(read, partial(self.hold, chosen))
 
     def use(self, path: Path | None) -> None:
         """Use a profile, or none; objects start from it as soon as it is read."""
@@ -328,9 +305,9 @@ class ActiveProfile(QObject):
         if self.chosen is None:
             self._give(profile)
 
-    def hold(self, path: Path, profile: PreferenceProfile) -> None:
-        """Take what a file holds now, unless more was learnt meanwhile."""
-        if path == self.chosen and not self._writing:
+    def hold(self, path: Path, profile: PreferenceProfile | None) -> None:
+        """Take what a file holds now, where it can be read, unless more was learnt meanwhile."""
+        if profile is not None and path == self.chosen and not self._writing:
             self._held = profile
             self._give(profile)
 
@@ -351,17 +328,18 @@ class ActiveProfile(QObject):
             session.profile = _fitting(self.profile, session)
             return None
         path = self.chosen if in_use else self._earlier.get(session.model.identity)
-        after = session.profile
-        profile_update = for_model(session.profile_update(), session.model.identity)
+        after, model, update = session.profile, session.model.identity, session.profile_update()
+
+        def profile_update(profile: PreferenceProfile) -> PreferenceProfile:
+            profile.check(model)
+            return update(profile)
+
         taught = Taught(path, profile_update, self.loose, after, known)
         if path is None:
             self.loose = after
         else:
             self._held = after if path == self.chosen else self._held
-            self._writing += 1
-            self.files.ask(
-                lambda: self._teach(path, profile_update), partial(self._on_taught, path)
-            )
+            self._begin_teaching(path, profile_update)
         self.changed.emit()
         return taught
 
@@ -391,9 +369,7 @@ class ActiveProfile(QObject):
         """Teach again what was taken back with an act, as the act is done again."""
         path, before = taught.path, self.loose
         if path is not None:
-            self._writing += 1
-            teach = partial(self._teach, path, taught.profile_update)
-            self.files.ask(teach, partial(self._on_taught, path))
+            self._begin_teaching(path, taught.profile_update)
         elif taught.after is not None:
             after = taught.profile_update(before or PreferenceProfile.empty(taught.after.model))
             self.adopt(after)
@@ -426,22 +402,18 @@ class ActiveProfile(QObject):
         self.entries = entries
         self.changed.emit()
 
-    def _on_read(self, path: Path, profile: PreferenceProfile | None) -> None:
-        if profile is not None:
-            self.hold(path, profile)
+    def _begin_teaching(self, path: Path, profile_update: ProfileUpdate) -> None:
+        self._writing += 1
+        self.files.ask(partial(self._teach, path, profile_update), partial(self._on_taught, path))
 
-    def _on_taught(self, path: Path, written: _Written) -> None:
+    def _on_taught(self, path: Path, written: PreferenceProfile | str) -> None:
         self._writing -= 1
-        profile = written.profile
-        if profile is not None:
+        if not isinstance(written, str):
             self._told = False
-            now = described(path, profile)
-            self.entries = tuple(now if e.path == path else e for e in self.entries)
-            self.hold(path, profile)
+            self._list(path, written)
         elif not self._told:
             self._told = True
-            reason = written.problem.rstrip(".")
-            self.failed.emit(f"{reason}; what you taught it is kept and tried again.")
+            self.failed.emit(f"{written.rstrip('.')}; what you taught it is kept and tried again.")
             self.refresh()
         self.changed.emit()
 
@@ -450,10 +422,14 @@ class ActiveProfile(QObject):
             self.loose = profile
             self.forgotten.emit(profile)
         else:
-            now = described(path, profile)
-            self.entries = tuple(now if e.path == path else e for e in self.entries)
-            self.hold(path, profile)
+            self._list(path, profile)
         self.changed.emit()
+
+    def _list(self, path: Path, profile: PreferenceProfile) -> None:
+        """Take what a file holds now for the list, too."""
+        now = described(path, profile)
+        self.entries = tuple(now if e.path == path else e for e in self.entries)
+        self.hold(path, profile)
 
     def _on_refused(self, path: Path, sentence: str) -> None:
         """Go on without a profile that cannot be used."""
@@ -482,16 +458,15 @@ class ActiveProfile(QObject):
         profile = self.loose if path is None else self._try_read(path)
         session.profile = _fitting(profile, session)
 
-    def _teach(
-        self, path: Path, profile_update: Callable[[PreferenceProfile], PreferenceProfile]
-    ) -> _Written:
+    def _teach(self, path: Path, profile_update: ProfileUpdate) -> PreferenceProfile | str:
+        """Return what the file holds now, or why it was not written."""
         try:
-            return _Written(self.updates.teach(path, profile_update))
+            return self.updates.teach(path, profile_update)
         except SpaError as error:
-            return _Written(None, str(error))
+            return str(error)
         except Exception as error:  # the update must not be lost, whatever it is
             _logger.exception("a profile could not be written")
-            return _Written(None, f"the profile could not be written ({error}).")
+            return f"the profile could not be written ({error})."
 
     def _write_all(self) -> None:
         for path in self.updates.unwritten():
