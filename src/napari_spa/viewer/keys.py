@@ -37,8 +37,7 @@ class KeyBindings:
         self._bound: dict[Any, tuple[Any, Any]] = {}
         for key, action in actions.items():
             before = dict(viewer.keymap)
-            ours = _held(action) if inspect.isgeneratorfunction(action) else _pressed(action)
-            viewer.bind_key(key, ours, overwrite=True)
+            viewer.bind_key(key, _bound(action), overwrite=True)
             for binding, now in viewer.keymap.items():
                 if before.get(binding, _NOBODY) is not now:
                     # One key may be written in two ways: what it did before ours comes back.
@@ -57,18 +56,16 @@ class KeyBindings:
         self._bound.clear()
 
 
-def _pressed(action: Callable[[], Any]) -> Callable[[Any], None]:
-    def bound(viewer: Any) -> None:
-        action()
+def _bound(action: Callable[[], Any]) -> Callable[[Any], Any]:
+    """Return an act as napari calls it: one that yields goes on when the key is let go."""
 
-    return bound
-
-
-def _held(action: Callable[[], Generator[None, None, None]]) -> Callable[[Any], Any]:
-    def bound(viewer: Any) -> Generator[None, None, None]:
+    def held(viewer: Any) -> Generator[None, None, None]:
         yield from action()
 
-    return bound
+    def pressed(viewer: Any) -> None:
+        action()
+
+    return held if inspect.isgeneratorfunction(action) else pressed
 
 
 # Where the keys of a US keyboard are: X11 and Wayland; Windows counts eight less; macOS has codes

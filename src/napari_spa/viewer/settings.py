@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -24,14 +25,8 @@ if TYPE_CHECKING:
 # viewer and in its menus.  Alt with a letter would open menus; Shift with a digit or a point
 # arrives as another character; so letters carry Shift at most, and only digits carry Alt.
 _ACTIONS = {
-    "pick_1": ("Pick difference 1", "G"),
-    "pick_2": ("Pick difference 2", "H"),
-    "pick_3": ("Pick difference 3", "J"),
-    "pick_4": ("Pick difference 4", "K"),
-    "toggle_1": ("Show or hide difference 1", "Alt+1"),
-    "toggle_2": ("Show or hide difference 2", "Alt+2"),
-    "toggle_3": ("Show or hide difference 3", "Alt+3"),
-    "toggle_4": ("Show or hide difference 4", "Alt+4"),
+    **{f"pick_{n}": (f"Pick difference {n}", key) for n, key in enumerate("GHJK", start=1)},
+    **{f"toggle_{n}": (f"Show or hide difference {n}", f"Alt+{n}") for n in range(1, 5)},
     "smaller": ("Shrink the recommended mask", ";"),
     "larger": ("Grow the recommended mask", "'"),
     "accept": ("Accept", "N"),
@@ -96,8 +91,8 @@ def read_keys(entries: Mapping[str, object]) -> tuple[dict[str, str], list[str]]
             problems.append(f"{error} {ACTION_TITLES[action]!r} keeps {default}.")
     # Of two acts with one key, one was given it: that one goes back.  Its own default may
     # be taken by now, so look again; defaults never clash, so this ends.
-    while (clash := _find_clash(keys)) is not None:
-        action = next(a for a in reversed(clash) if keys[a] != DEFAULT_KEYS[a])
+    while clashing := _clashing(keys):
+        action = clashing[-1]
         problems.append(
             f"{keys[action]} is the key of two actions, so "
             f"{ACTION_TITLES[action]!r} keeps {DEFAULT_KEYS[action]}."
@@ -106,13 +101,10 @@ def read_keys(entries: Mapping[str, object]) -> tuple[dict[str, str], list[str]]
     return keys, problems
 
 
-def _find_clash(keys: Mapping[str, str]) -> tuple[str, str] | None:
-    seen: dict[str, str] = {}
-    for action, key in keys.items():
-        if key in seen:
-            return seen[key], action
-        seen[key] = action
-    return None
+def _clashing(keys: Mapping[str, str]) -> list[str]:
+    """Return the acts that were given a key which another one has, too."""
+    times = Counter(keys.values())
+    return [a for a, key in keys.items() if times[key] > 1 and key != DEFAULT_KEYS[a]]
 
 
 KEYS = "keys"  # a group of the manifest, and the name in Settings

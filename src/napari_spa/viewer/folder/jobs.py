@@ -216,44 +216,32 @@ def run_in_subprocess(
             start_new_session=True,  # its own children end with it
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows
         )
-        return _talk(process, (job, arguments), on_value, progress, patience, dropped)
-
-
-def _talk(
-    process: subprocess.Popen[bytes],
-    order: object,
-    on_value: Callable[[Any], None],
-    progress: Progress,
-    patience: float,
-    dropped: Callable[[], bool],
-) -> Any:
-    """Give a process its job, and hear it until it ends."""
-    stdin, stdout = process.stdin, process.stdout
-    assert stdin is not None
-    assert stdout is not None
-    answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    begun = threading.Event()
-    listener = threading.Thread(
-        target=_listen, args=(stdout, answers, begun), name="napari-spa-apart", daemon=True
-    )
-    listener.start()
-    try:
-        _send(stdin, order)
-        return _answer(answers, on_value, progress, process)
-    finally:
-        with suppress(OSError):  # it died with the order half read
-            stdin.close()
-        if not begun.wait(_LOOK_SECONDS):
-            process.kill()  # it still imports, for seconds, and cannot be interrupted
-        if not _ends(process, patience, dropped):
-            _kill(process)
-            process.wait()
-        listener.join(_GRACE_SECONDS)
-        if listener.is_alive():  # a child of its holds the other end
-            _kill(process)
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        begun = threading.Event()
+        listener = threading.Thread(
+            target=_listen, args=(stdout, answers, begun), name="napari-spa-apart", daemon=True
+        )
+        listener.start()
+        try:
+            _send(stdin, (job, arguments))
+            return _answer(answers, on_value, progress, process)
+        finally:
+            with suppress(OSError):  # it died with the order half read
+                stdin.close()
+            if not begun.wait(_LOOK_SECONDS):
+                process.kill()  # it still imports, for seconds, and cannot be interrupted
+            if not _ends(process, patience, dropped):
+                _kill(process)
+                process.wait()
             listener.join(_GRACE_SECONDS)
-        if not listener.is_alive():
-            stdout.close()
+            if listener.is_alive():  # a child of its holds the other end
+                _kill(process)
+                listener.join(_GRACE_SECONDS)
+            if not listener.is_alive():
+                stdout.close()
 
 
 def _ends(process: subprocess.Popen[bytes], patience: float, dropped: Callable[[], bool]) -> bool:
