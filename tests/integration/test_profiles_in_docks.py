@@ -6,13 +6,13 @@ from functools import partial
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from napari.layers import Labels
+from polygon_filling import fill_polygons
 from qtpy.QtWidgets import QApplication, QDialog
 from tiny_model import make_model
 
 from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 from napari_spa.refine.engine.config import EngineConfig, FramingConfig
-from napari_spa.refine.preference import disagree
+from napari_spa.refine.preference import FIRST_COLOUR, SECOND_COLOUR, disagree
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.profiles.active import recent_profiles
 from napari_spa.widgets.folder.dock import FolderDock
@@ -227,45 +227,47 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
         compare_menu = next(a.menu() for a in dock.profiles.menu().actions() if a.menu())
         next(a for a in compare_menu.actions() if a.text() == "Ben").trigger()
         until(qtbot, lambda: not dock.controller.busy)
-        return [x for x in viewer.layers if x.name == "SPA disagreement"]
 
-    (shown,) = compare()
-    assert isinstance(shown, Labels)
+    def drawn(colour):
+        faces = view.face_color
+        there = np.isclose(faces[:, :3], np.array(colour) / 255, atol=1e-3).all(axis=1)
+        there &= faces[:, 3] > 0
+        shapes = [data for data, its in zip(view.data, there, strict=True) if its]
+        assert all((data[:, 0] == 1).all() for data in shapes)  # on the slice on show
+        return fill_polygons([data[:, 1:] for data in shapes], (60, 70))
+
+    compare()
+    view = next(x for x in viewer.layers if x.name.endswith(": view"))
     assert dock.controller.session.timeline is before  # nothing happened to the object
+    np.testing.assert_array_equal(drawn(FIRST_COLOUR), found.only_first)
+    np.testing.assert_array_equal(drawn(SECOND_COLOUR), found.only_second)
     layer.rotate, layer.scale = 20, (1, 0.5, 0.5)  # the layer goes where the image goes
-    labels = np.zeros((2, 60, 70), np.uint8)
-    for place in np.argwhere(shown.data):
-        on = np.round(layer.world_to_data(shown.data_to_world(place))).astype(int)
-        labels[tuple(on)] = shown.data[tuple(place)]
-    np.testing.assert_array_equal(labels[1] == 1, found.only_first)
-    np.testing.assert_array_equal(labels[1] == 2, found.only_second)
-    assert not labels[0].any()
+    np.testing.assert_allclose(view.scale, layer.scale)
     bar = dock.parts.profile
     assert f"Dice\u00a0{found.dice:.2f}" in bar.comparison_words.text()
     assert bar.comparison.isVisibleTo(dock)
-    shown.name = "renamed"
+    view.name = "renamed"
     bar.hide_comparison.click()
-    assert not shown.visible
-    assert not shown.data.any()
+    assert not view.visible
+    assert not len(view.data)
     assert not bar.comparison.isVisibleTo(dock)
-    assert compare() == []  # it goes on under its new name
-    assert shown.visible
-    assert np.count_nonzero(shown.data) == np.count_nonzero(labels)
-    viewer.layers.remove(shown)
-    assert not bar.comparison.isVisibleTo(dock)
-    (shown,) = compare()
+    compare()  # it goes on under its new name
+    assert view.visible
+    assert drawn(FIRST_COLOUR).sum() == found.only_first.sum()
     mask = dock.controller.current.mask.layer
     candidates = dock.controller.current.candidates
     assert not mask.visible  # its colour would mix with these
     assert any(candidates.visible)
     assert not any(layer.visible for layer in candidates.layers if layer is not None)
     play(qtbot, dock, lambda: dock.controller.pick(0))
-    assert not shown.visible  # it was about the round before
+    assert not drawn(FIRST_COLOUR).any()  # it was about the round before
+    assert not drawn(SECOND_COLOUR).any()
     assert mask.visible
     assert any(layer.visible for layer in candidates.layers if layer is not None)
     compare()
     viewer.layers.remove(layer)
-    qtbot.waitUntil(lambda: shown not in viewer.layers)  # once napari is done with its removal
+    qtbot.waitUntil(lambda: view not in viewer.layers)  # once napari is done with its removal
+    assert not bar.comparison.isVisibleTo(dock)
 
 
 def test_the_last_profile_is_there_again_for_each_model(open_dock, people, qtbot):

@@ -7,7 +7,6 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QMenu, QWidget
 
-from napari_spa.core.types import Region
 from napari_spa.io.models.registry import ModelIdentity
 from napari_spa.io.profiles import StoreEntry
 from napari_spa.viewer.profiles.actions import Disagreement
@@ -142,8 +141,8 @@ def test_the_menu_offers_what_is_possible(bar, qtbot):
 
 
 def test_a_comparison_names_both_in_their_colours(bar):
-    labels = np.array([[1, 2]], dtype=np.uint8)
-    found = Disagreement(("Ana", "Ben <b>"), Region(0, 0, 1, 2), labels, (3210, 2950), 0.913)
+    square = np.array([[0, 0], [0, 1], [1, 1], [1, 0]], dtype=float)
+    found = Disagreement(("Ana", "Ben <b>"), ([square], [square + 1]), (3210, 2950), 0.913)
     bar.set_comparison(found)
     text = bar.comparison_words.text()
     assert bar.comparison.isVisible()

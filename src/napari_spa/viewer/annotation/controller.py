@@ -1,7 +1,6 @@
 """Refine the objects of a viewer's images: clicks in, layers out, the session in between.
 
-The one place that knows both the session and the layers.  Everything slow goes through
-the worker; everything here runs in the main thread.
+The one place that knows both the session and the layers; all of it runs in the main thread.
 """
 
 from __future__ import annotations
@@ -438,7 +437,6 @@ class AnnotationController(QObject):
         load = self.model.loader(active.model)
         image_plane = image_plane_of(annotated.image, active.plane, look)
         side = pixel_side(annotated.image, active.plane)
-
         instead = self.model.loader()
 
         def job(progress: Progress) -> RenderedRound:
@@ -455,8 +453,7 @@ class AnnotationController(QObject):
             return render_round(session, act(session, progress), blind=active.blind)
 
         # Started again, an object that is on show comes back where that fails or is cancelled.
-        before = annotated.active
-        self._before = before if before is not None and before.shown is not None else None
+        self._before = annotated.active if annotated.choice is not None else None
         annotated.take(active)
         self.selected = active.number
         self.status_message.emit("Segmenting…")

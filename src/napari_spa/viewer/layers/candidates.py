@@ -242,7 +242,7 @@ CANDIDATES = 4
 _LINE = 1.5
 """Width of outlines in pixels of the screen."""
 
-_MOST = 16000
+MOST_VERTICES = 16000
 """Vertices of one colour: bermuda, napari's compiled triangulation, takes 3 us for each."""
 
 
@@ -250,7 +250,7 @@ def draw_candidate(candidate: Candidate, *, axis: int = 1) -> Drawing:
     """Draw what a candidate would change; for the worker."""
     corner = (candidate.region.row, candidate.region.column)
     added, removed = (
-        mask_polygons(mask, corner, most=_MOST, axis=axis)
+        mask_polygons(mask, corner, most=MOST_VERTICES, axis=axis)
         for mask in (candidate.local_added, candidate.local_removed)
     )
     lines, inside = border_lines(candidate.local_mask, candidate.local_recommended, corner)

@@ -52,6 +52,7 @@ class PromptLayers:
         self._box: Box | None = None
         self._path: list[tuple[float, float]] = []
         self._lines: list[NDArray[np.float64]] = []  # what the pointer would give
+        self._areas: list[tuple[NDArray[np.float64], str]] = []  # that are filled, with colours
         self._drawn: tuple[object, ...] = ()
         self._ours = False
 
@@ -119,7 +120,7 @@ class PromptLayers:
         """Draw the prompts and the field of view of a round."""
         self.make()
         self._plane, self._frame, self._box, self._path = plane, view, box, []
-        self._lines = []
+        self._lines, self._areas = [], []
         places = plane.points(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))
         self._draw_points(places, ["yes" if c.label else "no" for c in clicks], plane.axes)
         self._draw_shapes()
@@ -148,6 +149,15 @@ class PromptLayers:
         self._lines, self._plane = list(lines), plane or self._plane
         self._draw_shapes()
 
+    def show_areas(
+        self, areas: Sequence[tuple[NDArray[np.float64], str]], plane: Plane | None = None
+    ) -> None:
+        """Fill polygons, (row, column), with colours for a while; none ends it."""
+        if areas:
+            self.make()
+        self._areas, self._plane = list(areas), plane or self._plane
+        self._draw_shapes()
+
     def set_framed(self, framed: bool) -> None:
         """Show or hide the frame of the field of view."""
         if framed != self._framed:
@@ -157,7 +167,7 @@ class PromptLayers:
 
     def clear(self) -> None:
         """Take away what is drawn; the layers stay."""
-        self._frame, self._box, self._path, self._lines = None, None, [], []
+        self._frame, self._box, self._path, self._lines, self._areas = None, None, [], [], []
         if self._points is not None and self._points in self._viewer.layers:
             self._draw_points(np.empty((0, self._image.ndim)), [], (0, 0))
         self._draw_shapes()
@@ -223,6 +233,8 @@ class PromptLayers:
             colours.append(_BOX)
         shapes += [(plane.points(line), "path") for line in self._lines]
         colours += [_PREVIEW] * len(self._lines)
+        shapes += [(plane.points(polygon), "polygon") for polygon, _ in self._areas]
+        colours += [colour for _, colour in self._areas]
         if shapes or len(layer.data):
             self._set_shapes(layer, shapes, colours)
 
@@ -235,12 +247,17 @@ class PromptLayers:
             layer.data = []
             if shapes and self._plane is not None:
                 scale = float(np.abs(layer.scale[list(self._plane.axes)]).min())
+                line = _LINE / (zoom_of(self._viewer, layer.units) * scale)
+                faces = [
+                    colour if kind == "polygon" else "transparent"
+                    for colour, (_, kind) in zip(colours, shapes, strict=True)
+                ]
                 layer.add(
                     [data for data, _ in shapes],
                     shape_type=[kind for _, kind in shapes],
                     edge_color=colours,
-                    edge_width=_LINE / (zoom_of(self._viewer, layer.units) * scale),
-                    face_color="transparent",
+                    edge_width=[0.0 if kind == "polygon" else line for _, kind in shapes],
+                    face_color=faces,
                 )
             layer.visible = bool(shapes)
         finally:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Image, Labels
-from napari.utils.colormaps import DirectLabelColormap
-from napari.utils.transforms import Affine
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.types import Region
 from napari_spa.io.profiles import PreferenceProfile
 from napari_spa.refine.preference import (
     FIRST_COLOUR,
@@ -25,28 +21,20 @@ from napari_spa.refine.preference import (
     start_from,
 )
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
-from napari_spa.viewer.background import later
-from napari_spa.viewer.layers.mask import (
-    add_quietly,
-    follow_space,
-    place_layer,
-    space_of,
-    unfollow_space,
-)
-from napari_spa.viewer.layers.planes import image_plane_of, plane_on_show
+from napari_spa.viewer.layers.candidates import MOST_VERTICES, mask_polygons
+from napari_spa.viewer.layers.planes import image_plane_of
 from napari_spa.viewer.profiles.active import recent_profiles, remember_profile, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
+    from napari.layers import Labels
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import MixtureParameters, Proposal
+    from napari_spa.core.types import DoubleArray, MixtureParameters, Proposal
     from napari_spa.refine.engine.config import Progress
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.layers.candidates import CandidateShapes
     from napari_spa.viewer.settings import Settings
 
 
@@ -262,8 +250,8 @@ def _equal(one: MixtureParameters, other: MixtureParameters) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
-DISAGREEMENT_NAME = "SPA disagreement"
 MODEL_ALONE = "the model alone"
+_SHADES = tuple(f"#{bytes(colour).hex()}" for colour in (FIRST_COLOUR, SECOND_COLOUR))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -271,10 +259,8 @@ class Disagreement:
     """Where two profiles disagree."""
 
     names: tuple[str, str]  # of the two
-    region: Region  # the rectangle in which they do; empty when they agree
-    # (region.height, region.width), uint8: 1 where only the first would draw, 2 where only the
-    # second would.
-    labels: NDArray[np.uint8]
+    # Polygons, (row, column), of what only the first would draw, and of what only the second would.
+    only: tuple[list[DoubleArray], list[DoubleArray]]
     areas: tuple[int, int]  # pixels that each would draw
     dice: float  # their agreement, in [0, 1]
 
@@ -282,35 +268,34 @@ class Disagreement:
     def words(self) -> str:
         """Both areas and the agreement, in one line."""
         (one, other), (first, second) = self.names, self.areas
-        if not self.labels.any():
+        if not any(self.only):
             return f"{one} and {other} draw the same here: {first:,} px."
         # A number and its unit, or its name, stay on one line.
         return f"{one}: {first:,}\u00a0px, {other}: {second:,}\u00a0px, Dice\u00a0{self.dice:.2f}"
 
 
-class Disagreements(QObject):
-    """Compare the profile in use with another one on the active object.
+def outlined(found: ProfileDisagreement, names: tuple[str, str], *, axis: int = 1) -> Disagreement:
+    """Outline where two profiles disagree; ``axis`` is that of :func:`mask_polygons`."""
+    (first, second), corner = found.local_masks, (found.region.row, found.region.column)
+    one, other = (
+        mask_polygons(mask, corner, most=MOST_VERTICES, axis=axis)
+        for mask in (first & ~second, second & ~first)
+    )
+    return Disagreement(names, (one, other), (found.first.area, found.second.area), found.dice)
 
-    The layer stays, hidden and empty, while its image is there: napari takes long to add one,
-    and longer to remove one.
-    """
+
+class Disagreements(QObject):
+    """Compare the profile in use with another one on the active object."""
 
     changed = Signal(object)  # the ``Disagreement`` that is shown, or None
 
     def __init__(self, controller: AnnotationController) -> None:
         super().__init__(controller)
         self._controller = controller
-        self._layer: Labels | None = None
-        self._image: Image | None = None
-        self._drawn: tuple[Disagreement, Plane] | None = None  # what the layer holds
+        self._shown: AnnotatedImage | None = None  # on which one is
         self._under: Labels | None = None  # the mask, hidden meanwhile
-        self._over: CandidateShapes | None = None  # the candidates, which would lie over it
-        self._shown = False
-        # napari may be removing several layers, this one among them: not while it counts them.
-        self._remove_due = later(self, self._remove)
         controller.cleared.connect(self.clear)
         controller.proposed.connect(lambda *_: self.clear())  # it was about the round before
-        controller.viewer.layers.events.removed.connect(self._on_removed)
 
     @property
     def possible(self) -> bool:
@@ -329,142 +314,39 @@ class Disagreements(QObject):
         prompts = replace(state.prompts, clicks=state.own_clicks, anchor=None)
         mine = session.profile
         names = "you" if profiles.entry is None else shortened(profiles.entry.name), shortened(name)
+        rows, columns = controller.viewer.dims.displayed[-2:]
 
         def job(progress: Progress) -> Disagreement:
-            found = disagree(
-                session,
-                image_plane,
-                prompts,
-                mine,
-                None if other is None else PreferenceProfile.load(other),
-                progress=progress,
-            )
-            return cut_out(found, names)
+            theirs = None if other is None else PreferenceProfile.load(other)
+            found = disagree(session, image_plane, prompts, mine, theirs, progress=progress)
+            return outlined(found, names, axis=int(rows < columns))
 
         controller.status_message.emit(f"Comparing with {name}…")
         controller.submit(job, lambda found: self._show(found, annotated, active.plane))
 
     def clear(self) -> None:
         """Show the comparison no more."""
-        layer = self._layer
         under, self._under = self._under, None
         if under is not None:
             under.visible = True
-        over, self._over = self._over, None
-        if over is not None:
-            over.set_hidden(False)
-        if layer is not None and layer.visible:
-            layer.visible = False
-            layer.data = np.zeros((1,) * layer.ndim, dtype=np.uint8)
-        if self._shown:
-            self._shown = False
+        annotated, self._shown = self._shown, None
+        if annotated is not None:
+            annotated.prompts.show_areas(())
+            annotated.candidates.set_hidden(False)
             self.changed.emit(None)
-
-    def close(self) -> None:
-        """Take the layer away, and listen to the viewer no more."""
-        self._controller.viewer.layers.events.removed.disconnect(self._on_removed)
-        self._remove_due.stop()
-        self._remove()
-
-    def _remove(self) -> None:
-        self.clear()
-        if self._image is not None:
-            unfollow_space(self._image, self._place)
-        layer, self._layer, self._image = self._layer, None, None
-        if layer is not None and layer in self._controller.viewer.layers:
-            self._controller.viewer.layers.remove(layer)
 
     def _show(self, found: Disagreement, annotated: AnnotatedImage, plane: Plane) -> None:
         self.clear()
-        viewer, image = self._controller.viewer, annotated.image
-        if image not in viewer.layers:
-            return
-        if found.labels.any():
-            self._draw(found, image, plane)
+        words = f"{found.names[0]} and {found.names[1]} agree on this object."
+        if any(found.only):
+            words = "Where they disagree is drawn in the image."
+            both = zip(found.only, _SHADES, strict=True)
+            areas = [(polygon, shade) for polygons, shade in both for polygon in polygons]
+            annotated.prompts.show_areas(areas, plane)
             if annotated.mask.shown and annotated.mask.layer.visible:
                 self._under = annotated.mask.layer  # its colour would mix with these
                 self._under.visible = False
-            self._over = annotated.candidates
-            self._over.set_hidden(True)
-            self._controller.status_message.emit("Where they disagree is drawn in the image.")
-        else:
-            self._controller.status_message.emit(
-                f"{found.names[0]} and {found.names[1]} agree on this object."
-            )
-        self._shown = True
+            annotated.candidates.set_hidden(True)  # they would lie over it
+        self._controller.status_message.emit(words)
+        self._shown = annotated
         self.changed.emit(found)
-
-    def _draw(self, found: Disagreement, image: Image, plane: Plane) -> None:
-        viewer, labels = self._controller.viewer, as_stack(found, image, plane)
-        if self._layer is None or image is not self._image:
-            self._remove()
-            self._layer, self._image = disagreement_layer(labels, image), image
-            follow_space(image, self._place)
-        layer = self._layer
-        layer.data = labels
-        self._drawn = found, plane
-        self._place()
-        layer.visible = True
-        if layer not in viewer.layers:
-            add_quietly(viewer, layer)
-
-    def _place(self, event: Any = None) -> None:
-        """Put the layer where its image is now."""
-        layer, image = self._layer, self._image
-        if layer is None or image is None or self._drawn is None:
-            return
-        found, plane = self._drawn
-        shown = plane_on_show(self._controller.viewer, image, plane)
-        place_layer(layer, space_of(image) | {"translate": corner_of(found, image, shown)})
-
-    def _on_removed(self, event: Any) -> None:
-        if self._layer is None:
-            return
-        if event.value is self._image:
-            self._remove_due.start()
-        elif event.value is self._layer:
-            self._layer = None
-            self._remove()
-
-
-def cut_out(found: ProfileDisagreement, names: tuple[str, str]) -> Disagreement:
-    """Cut the part out of an image in which two profiles disagree."""
-    (first, second), seen = found.local_masks, found.region
-    labels = np.where(first & ~second, 1, 2 * (second & ~first)).astype(np.uint8)
-    box = Region.bounding(labels > 0)
-    region = replace(box, row=box.row + seen.row, column=box.column + seen.column)
-    areas = found.first.area, found.second.area
-    return Disagreement(names, region, labels[box.slices].copy(), areas, found.dice)
-
-
-def as_stack(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.uint8]:
-    """Return the labels with as many axes as an image has, one position long beside the plane."""
-    sizes = dict(zip(plane.axes, found.labels.shape, strict=True))
-    return found.labels.reshape(tuple(sizes.get(axis, 1) for axis in range(image.ndim)))
-
-
-def corner_of(found: Disagreement, image: Image, plane: Plane) -> NDArray[np.float64]:
-    """Return the ``translate`` of a layer of :func:`as_stack` that is else placed as the image.
-
-    It is (ndim,) float64, in the image's units.
-    """
-    corner = plane.points(np.array([[found.region.row, found.region.column]], dtype=float))[0]
-    turned = Affine(scale=image.scale, rotate=image.rotate, shear=image.shear)
-    return np.asarray(image.translate + turned(corner), dtype=np.float64)
-
-
-def disagreement_layer(labels: NDArray[np.uint8], image: Image) -> Labels:
-    """Make the layer *SPA disagreement* of :func:`as_stack`'s labels, at the image's corner."""
-    colours: dict[int | None, Any] = {
-        number: [*(value / 255 for value in colour), 1.0]
-        for number, colour in ((1, FIRST_COLOUR), (2, SECOND_COLOUR))
-    }
-    layer = Labels(
-        labels,
-        name=DISAGREEMENT_NAME,
-        opacity=0.75,
-        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colours}),
-        **space_of(image),
-    )
-    layer.editable = False
-    return layer

@@ -79,7 +79,7 @@ class ProfilePresenter(QObject):
             self._application.focusWindowChanged.disconnect(self._on_focus)
         if self.dialog is not None:
             self.dialog.close()
-        self.comparison.close()
+        self.comparison.clear()
 
     def menu(self) -> QMenu:
         """Make the menu for what can be done now."""
@@ -355,7 +355,7 @@ class ProfileBar(QObject):
         legend = [
             f'<span style="color: rgb{colour}">■</span>&nbsp;only&nbsp;{escape(name)}'
             for colour, name in colours
-            if found.labels.any()
+            if any(found.only)
         ]
         words = escape(capitalised(found.words))
         self.comparison_words.setText("<br>".join(filter(None, [words, " &nbsp; ".join(legend)])))
