@@ -34,15 +34,15 @@ class KeyBindings:
 
     def __init__(self, viewer: KeymapProvider, actions: Mapping[Any, Callable[[], Any]]) -> None:
         self._viewer = viewer
-        self._bound: dict[Any, tuple[Any, Any]] = {}
+        before = dict(viewer.keymap)
         for key, action in actions.items():
-            before = dict(viewer.keymap)
             viewer.bind_key(key, _bound(action), overwrite=True)
-            for binding, now in viewer.keymap.items():
-                if before.get(binding, _NOBODY) is not now:
-                    # One key may be written in two ways: what it did before ours comes back.
-                    first = self._bound.get(binding, (before.get(binding, _NOBODY),))[0]
-                    self._bound[binding] = first, now
+        # What each key did before, and does now.
+        self._bound = {
+            binding: (before.get(binding, _NOBODY), ours)
+            for binding, ours in viewer.keymap.items()
+            if before.get(binding, _NOBODY) is not ours
+        }
 
     def release(self) -> None:
         """Give the keys back, but for those that someone else has bound since."""

@@ -162,21 +162,22 @@ class AnnotatedImage:
         if channel_axis(self.image) is not None:
             self._place_on_show()
 
-    def place(self) -> None:
+    def place(self, _: object = None) -> None:
         """Put all layers of ours where the image is now; its axes may be called otherwise."""
-        self.follow_names()
-        self.mask.place()
-        self._place_on_show()
-        self.show_prompts()  # lines as wide as before
+        if self.same_data:
+            self.follow_names()
+            self.mask.place()
+            self._place_on_show()
+            self.show_prompts()  # lines as wide as before
 
-    def rename(self) -> None:
+    def rename(self, _: object = None) -> None:
         """Name our layers after the image, which has another name."""
         before, self._named = self._named, self.image.name
         self._name_layers(before)
 
     def _name_layers(self, before: str) -> None:
         """Name those layers of ours after the image that were named after something else."""
-        for layer in [each for each in self._viewer.layers if self.owns(each)]:
+        for layer in filter(self.owns, self._viewer.layers):
             if layer.name.startswith(f"{before}: "):
                 layer.name = self._named + layer.name.removeprefix(before)
 
@@ -536,9 +537,8 @@ class AnnotatedImage:
         """Bring our layers above the image, if it is in the viewer yet."""
         layers = self._viewer.layers
         if self.image in layers:
-            for layer in [each for each in layers if self.owns(each)]:
-                if layers.index(layer) < layers.index(self.image):
-                    layers.move(layers.index(layer), len(layers))
+            for layer in filter(self.owns, list(layers)[: layers.index(self.image)]):
+                layers.move(layers.index(layer), len(layers))
 
     def _begin_preview(self) -> None:
         """Count what accepting would write; show it, but not to a blind reader."""

@@ -144,8 +144,8 @@ class AnnotatedImages(QObject):
             annotated.prompts.set_framed(self.framed)
             annotated.candidates.toggled.connect(lambda *shown: self.toggled.emit(*shown))
             image.events.data.connect(self._on_image_data)
-            image.events.name.connect(self._on_image_renamed)
-            follow_space(image, self._on_image_placed)
+            image.events.name.connect(annotated.rename)
+            follow_space(image, annotated.place)
             self._all[id(image)] = annotated
         before = self.current
         if annotated is not before:
@@ -240,8 +240,8 @@ class AnnotatedImages(QObject):
             self._without_mask = None
         self._all.pop(id(annotated.image), None)
         annotated.image.events.data.disconnect(self._on_image_data)
-        annotated.image.events.name.disconnect(self._on_image_renamed)
-        unfollow_space(annotated.image, self._on_image_placed)
+        annotated.image.events.name.disconnect(annotated.rename)
+        unfollow_space(annotated.image, annotated.place)
         self._autosave.end(annotated)
         if layers:
             annotated.remove_layers(mask=mask)
@@ -282,16 +282,6 @@ class AnnotatedImages(QObject):
         if without is not None and without.mask.owns(event.value):
             self._without_mask = None
             self.noticed.emit("The mask layer is back.")
-
-    def _on_image_renamed(self, event: Any) -> None:
-        annotated = self._all.get(id(event.source))
-        if annotated is not None:
-            annotated.rename()
-
-    def _on_image_placed(self, event: Any) -> None:
-        annotated = self._all.get(id(event.source))
-        if annotated is not None and annotated.same_data:
-            annotated.place()
 
     def _on_image_data(self, event: Any) -> None:
         """Go on with new pixels of the same shape; let go of an image that is another now."""

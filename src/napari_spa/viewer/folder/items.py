@@ -355,10 +355,8 @@ def make_thumbnail(file: ImageFile, side: int = SIDE) -> NDArray[np.uint8]:
     from skimage.transform import resize
 
     plane = _middle(file, side)
-    grey = plane.astype(np.float32) if plane.ndim == 3 else plane.astype(np.float32)[..., None]
-    if grey.shape[2] == 2:
-        grey = grey[..., :1]
-    colours = grey[..., :3]
+    colours = np.atleast_3d(plane.astype(np.float32))
+    colours = colours[..., : 1 if colours.shape[2] == 2 else 3]
     finite = colours[np.isfinite(colours)]
     if plane.ndim == 3 and plane.dtype == np.uint8:
         low, high = 0.0, 255.0
