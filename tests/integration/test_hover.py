@@ -14,6 +14,7 @@ from napari_spa.model.spa import Spa
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.embedder import Embedder
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.refine.session.state import Phase
 from napari_spa.widgets.refine.dock import RefineDock
 
 FIRST, NEXT = (122.0, 97.0), (128.0, 171.0)  # two coins side by side
@@ -79,12 +80,6 @@ def encoded(monkeypatch):
 
 
 def test_it_is_drawn_before_anything_is_encoded_for_the_click(dock, qtbot, encoded):
-    dock.controller.get_ready()
-    dock.controller.images.annotate(dock.controller.target())
-    rest(dock, NEXT)  # no image is set yet
-    qtbot.wait(300)
-    assert not outlines(dock)
-    assert not encoded
     click(qtbot, dock, FIRST)
     encoded.clear()
     known = []
@@ -92,6 +87,28 @@ def test_it_is_drawn_before_anything_is_encoded_for_the_click(dock, qtbot, encod
     rest(dock, NEXT)
     qtbot.waitUntil(lambda: bool(encoded), timeout=10_000)
     assert known[-1] == 0
+
+
+def test_before_the_first_click_on_an_image_it_is_drawn_once_that_was_computed(
+    dock, qtbot, decoded
+):
+    controller = dock.controller
+    click(qtbot, dock, FIRST)
+    other = controller.viewer.add_image(np.fliplr(data.coins()), name="mirrored")
+    controller.viewer.layers.selection.active = other
+    place = (FIRST[0], data.coins().shape[1] - 1 - FIRST[1])
+    rest(dock, place)
+    qtbot.wait(400)
+    assert controller.session.phase is Phase.CHOOSING  # an object would be lost
+    controller.accept()
+    controller.images.annotate(other)
+    rest(dock, place)
+    qtbot.waitUntil(lambda: bool(outlines(dock)), timeout=30_000)
+    decoded.clear()
+    click(qtbot, dock, place)
+    assert not decoded
+    assert 1000 < controller.active.area < 3000
+    assert not outlines(dock)
 
 
 @pytest.fixture

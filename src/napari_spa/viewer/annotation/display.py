@@ -12,13 +12,20 @@ from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.click_target import accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.round import display_record
 from napari_spa.viewer.background import later
-from napari_spa.viewer.layers.planes import DisplaySettings, click_in_plane, shown_plane
+from napari_spa.viewer.layers.planes import (
+    DisplaySettings,
+    click_in_plane,
+    image_plane_of,
+    pixel_side,
+    shown_plane,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Box, DoubleArray
+    from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.prompts import CanvasGestures
@@ -128,11 +135,11 @@ _REST_MS = 120
 
 
 class HoverPreview(QObject):
-    """Draw what a click at the pointer would start, from what is encoded already.
+    """Draw what a click at the pointer would start, and have its answer ready.
 
     Only where a click would start an object, never while something runs, and never in blind
-    mode: the outline would tell what is recommended.  Once it is drawn, what the click would have
-    looked at is encoded, as long as the pointer rests.
+    mode: the outline would tell what is recommended.  It is drawn from what is encoded already;
+    then what the click would show is computed, as long as the pointer rests.
     """
 
     def __init__(self, controller: AnnotationController, gestures: CanvasGestures) -> None:
@@ -164,8 +171,8 @@ class HoverPreview(QObject):
         choice = self._controller.choice
         if choice is not None:
             annotated, active, shown = choice
-            look = replace(active.look or annotated.look, limits=None)
-            self._seen = shown.session, shown.session.sampler, annotated, active.plane, look
+            look = active.look or annotated.look
+            self._seen = _what_is_seen(shown.session, annotated, active.plane, look)
 
     def _on_move(self, viewer: ViewerModel, event: Any) -> None:
         self._hide()
@@ -185,30 +192,46 @@ class HoverPreview(QObject):
         if place is None or session is None:
             return
         number, (annotated, plane, point) = self._latest, place
+        worker, look = self._controller.worker, annotated.look
+        image_plane, side = None, None
+        if self._seen != _what_is_seen(session, annotated, plane, look):
+            if any(each.active is not None for each in self._controller.images):
+                return  # the session would drop the object for another image
+            image_plane = image_plane_of(annotated.image, plane, look)
+            side = pixel_side(annotated.image, plane)
 
-        def job(_: JobHandle) -> tuple[DoubleArray, ...]:
-            return session.outline_at(point) if number == self._latest else ()
+        def go_on(handle: JobHandle) -> None:
+            handle.check()
+            if number != self._latest:
+                raise Cancelled("the pointer moved on.")
+
+        def job(handle: JobHandle) -> tuple[DoubleArray, ...]:
+            go_on(handle)
+            if image_plane is not None:
+                session.set_image(image_plane, source=annotated.source(), pixel_size=side)
+            return session.outline_at(point)
 
         def show(lines: tuple[DoubleArray, ...]) -> None:
-            if number != self._latest:
-                return
-            if lines:
+            if image_plane is not None:
+                self._seen = _what_is_seen(session, annotated, plane, look)
+            if number == self._latest:
+                draw(lines)
+                worker.submit_idle(ahead, draw, queued=True)
+
+        def draw(lines: tuple[DoubleArray, ...]) -> None:
+            if lines and number == self._latest:
                 self._drawn = annotated
                 annotated.prompts.show_outline(lines, plane)
-            self._controller.worker.submit_idle(ahead, queued=True)
 
-        def ahead(handle: JobHandle) -> None:
-            def go_on(_share: float, _message: str) -> None:
-                handle.check()
-                if number != self._latest:
-                    raise Cancelled("the pointer moved on.")
+        def ahead(handle: JobHandle) -> tuple[DoubleArray, ...]:
+            # `begin` sets the image first, and what starts is its first object.
+            session.look_ahead(point, number=1, progress=lambda *_: go_on(handle))
+            return session.outline_at(point) if self._drawn is None else ()
 
-            session.look_ahead(point, number=1, progress=go_on)  # `begin` sets the image first
-
-        self._controller.worker.submit_idle(job, show, queued=True)
+        worker.submit_idle(job, show, queued=True)
 
     def _place(self) -> Place | None:
-        """Return where a click would start an object in what the session sees; None elsewhere."""
+        """Return where a click would start an object; None elsewhere."""
         controller, annotated = self._controller, self._controller.current
         layer = controller.viewer.layers.selection.active
         moves = layer is None or str(layer.mode) == "pan_zoom"
@@ -226,10 +249,7 @@ class HoverPreview(QObject):
             height, width = plane.extent(annotated.mask.store.shape)
             if not (0 <= point[0] <= height - 1 and 0 <= point[1] <= width - 1):
                 return None
-            look = replace(annotated.look, limits=None)
-            if session.phase is Phase.NO_IMAGE or accepted_at(annotated, plane, *point):
-                return None
-            if self._seen != (session, session.sampler, annotated, plane, look):
+            if accepted_at(annotated, plane, *point):
                 return None
         except SpaError:
             return None  # a volume, say
@@ -239,3 +259,11 @@ class HoverPreview(QObject):
         if active.shown is None or active.blind or active.plane != plane:
             return None
         return (annotated, plane, point) if is_elsewhere(active.shown, [point]) else None
+
+
+def _what_is_seen(
+    session: RefinementSession, annotated: AnnotatedImage, plane: Plane, look: DisplaySettings
+) -> tuple[object, ...]:
+    """Say what a session reads, and what that is."""
+    sampler = None if session.phase is Phase.NO_IMAGE else session.sampler
+    return session, sampler, annotated, plane, replace(look, limits=None)
