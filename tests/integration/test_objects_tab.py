@@ -138,6 +138,26 @@ def test_a_labels_layer_is_taken_over_refined_and_written_back(annotator):
     assert not annotator.pixels().any()
 
 
+def test_an_object_is_deleted_on_one_slice_alone(annotator):
+    annotator.take_over()
+    before, table = annotator.pixels().copy(), annotator.table
+    annotator.viewer.dims.set_current_step(0, 1)
+    annotator.qtbot.waitUntil(lambda: bool(table._model.rows), timeout=10_000)
+    table.select(7)
+    menu = table.menu()
+    next(each for each in menu.actions() if each.text() == "Delete on this slice").trigger()
+    after = before.copy()
+    after[1][before[1] == 7] = 0
+    assert (after != before).any()
+    np.testing.assert_array_equal(annotator.pixels(), after)
+    assert annotator.status_message[-1] == "Object 7 deleted on this slice; Undo brings it back."
+    annotator.assert_logged()
+    table.delete_here_requested.emit(7)
+    assert annotator.failed[-1] == "there is no object 7 on this slice."
+    annotator.dock.objects.undoing.undo_act()
+    np.testing.assert_array_equal(annotator.pixels(), before)
+
+
 def test_what_is_there_already_is_left_alone_when_a_layer_is_taken_over(annotator):
     annotator.take_over()
     before = annotator.pixels()

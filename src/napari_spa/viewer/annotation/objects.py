@@ -113,7 +113,15 @@ class ObjectActions(QObject):
             if number not in annotated.annotation.objects:
                 return
         annotated.remove(number, plane)
-        controller.objects_did(f"Object {number} deleted; Undo brings it back.")
+        where = "" if plane is None else " on this slice"
+        controller.objects_did(f"Object {number} deleted{where}; Undo brings it back.")
+
+    @says_why_not
+    def delete_here(self, number: int) -> None:
+        """Delete an object from the plane on show alone; undo brings it back."""
+        annotated = self._controller.current
+        if annotated is not None:
+            self.delete(number, shown_plane(self._controller.viewer, annotated.image))
 
     def go_to(self, number: int) -> None:
         """Bring an object into view and make it the selected one."""

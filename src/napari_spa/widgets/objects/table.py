@@ -166,6 +166,7 @@ class ObjectTable(QWidget):
     go_to_requested = Signal(int)  # the object with this number shall be shown
     reopen_requested = Signal(int)  # the object shall be refined further
     delete_requested = Signal(int)  # the object shall be deleted
+    delete_here_requested = Signal(int)  # on the slice that is on show alone
     rename_requested = Signal(int, str)  # the object shall be called so
     class_requested = Signal(int, str)  # the object shall be of this class; empty for none
     edit_requested = Signal()  # the selected object shall be edited by hand, or no more
@@ -305,6 +306,10 @@ class ObjectTable(QWidget):
                 ("Delete\tDel", self.delete_requested),
             ):
                 menu.addAction(text, partial(action.emit, number))
+            row = next(row for row in self._model.rows if row.number == number)
+            if len(row.places) > 1:
+                here = partial(self.delete_here_requested.emit, number)
+                menu.addAction(f"Delete on this {row.unit}", here)
             self._add_naming(menu, number)
             menu.addSeparator()
         order = sure(menu.addMenu("Sort by"))

@@ -135,6 +135,7 @@ class RefineDock(QWidget):
         table.go_to_requested.connect(self.objects.go_to)
         table.reopen_requested.connect(self.objects.reopen)
         table.delete_requested.connect(self.objects.delete)
+        table.delete_here_requested.connect(self.objects.delete_here)
         table.refine_requested.connect(partial(self._set_tool, "refine"))
         self.tab.export_wanted.connect(self.objects.export)
         self.store.changed.connect(self._apply)
