@@ -94,12 +94,12 @@ def on_accelerator(network: Network) -> bool:
 
 def _computed(method: Callable[..., T], network: Network, given: tuple[Any, Any]) -> T:
     device = network.device
-    args, options = _each(lambda tensor: tensor.to(device), given)
+    args, options = each_tensor(lambda tensor: tensor.to(device), given)
     if network.precision == torch.float32:
         return method(network, *args, **options)
     with torch.autocast(device.type, network.precision):
         result = method(network, *args, **options)
-    return cast("T", _each(lambda tensor: tensor.float(), result))
+    return cast("T", each_tensor(lambda tensor: tensor.float(), result))
 
 
 def _move_to_cpu(network: Network) -> None:
@@ -121,14 +121,14 @@ def _move_to_cpu(network: Network) -> None:
 # -- rows of nested arguments -------------------------------------------------------------
 
 
-def _each(function: Callable[[Tensor], Tensor], value: Any) -> Any:  # noqa: ANN401  any nesting
+def each_tensor(function: Callable[[Tensor], Tensor], value: Any) -> Any:  # noqa: ANN401  any nesting
     """Apply a function to every tensor in nested tuples and dictionaries."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, dict):
-        return {name: _each(function, part) for name, part in value.items()}
+        return {name: each_tensor(function, part) for name, part in value.items()}
     if isinstance(value, tuple):
-        parts = [_each(function, part) for part in value]
+        parts = [each_tensor(function, part) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value
 
@@ -141,12 +141,12 @@ def _rows(value: Any) -> int:  # noqa: ANN401
         most = max(most, len(tensor))
         return tensor
 
-    _each(count, value)
+    each_tensor(count, value)
     return most
 
 
 def _part(value: Any, rows: int, low: int, high: int) -> Any:  # noqa: ANN401
-    return _each(lambda tensor: tensor[low:high] if len(tensor) == rows else tensor, value)
+    return each_tensor(lambda tensor: tensor[low:high] if len(tensor) == rows else tensor, value)
 
 
 def _joined(parts: list[Any]) -> Any:  # noqa: ANN401

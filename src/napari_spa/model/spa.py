@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_spa.errors import CheckpointError
-from napari_spa.model.device import Network, within_memory
+from napari_spa.model.device import Network, each_tensor, within_memory
 from napari_spa.model.encoder import ConvEncoder, EfficientNetEncoder, PromptMaps
 from napari_spa.model.hiera import HieraEncoder
 from napari_spa.model.sam import (
@@ -240,11 +240,10 @@ class SpaConfig:
     widths: tuple[int, int, int] = (24, 64, 128)  # shape of the convolutional encoder
     depths: tuple[int, int, int] = (1, 1, 2)  # shape of the convolutional encoder
     layers: int = 2  # transformer layers of the convolutional and the EfficientNet encoder
-    vit_dim: int = 768  # shape of the ViT encoder; of Hiera the width and the number of blocks
-    vit_depth: int = 12  # shape of the ViT encoder; of Hiera the width and the number of blocks
-    vit_heads: int = 12  # shape of the ViT encoder; of Hiera the width and the number of blocks
-    # Shape of the ViT encoder; of Hiera the width and the number of blocks.
-    vit_global: tuple[int, ...] = (2, 5, 8, 11)
+    vit_dim: int = 768  # width of the ViT encoder, or of Hiera
+    vit_depth: int = 12  # number of its blocks
+    vit_heads: int = 12  # of each block of the ViT encoder
+    vit_global: tuple[int, ...] = (2, 5, 8, 11)  # its blocks that attend to everything
     decoder_mlp: int = 256  # width of the two-way transformer's MLP
     multimask_outputs: int = 3  # output tokens beside token 0; 3 in SAM
     # Whether prompts also enter as maps, at the logits' resolution (ours; SAM has none).
@@ -283,18 +282,13 @@ class ImageEmbedding(NamedTuple):
 
     def row(self, index: int) -> ImageEmbedding:
         """Return the embedding of one image of the batch, with B = 1."""
-        rows = slice(index, index + 1)
-        return ImageEmbedding(
-            self.tokens[rows], self.projected[rows], tuple(skip[rows] for skip in self.skips)
-        )
+        one: ImageEmbedding = each_tensor(lambda part: part[index : index + 1], self)
+        return one
 
     def repeat(self, times: int) -> ImageEmbedding:
         """Repeat each image ``times`` times in place: B becomes B x times."""
-        return ImageEmbedding(
-            self.tokens.repeat_interleave(times, 0),
-            self.projected.repeat_interleave(times, 0),
-            tuple(skip.repeat_interleave(times, 0) for skip in self.skips),
-        )
+        repeated: ImageEmbedding = each_tensor(lambda part: part.repeat_interleave(times, 0), self)
+        return repeated
 
 
 class PromptEmbedding(NamedTuple):
@@ -306,10 +300,8 @@ class PromptEmbedding(NamedTuple):
 
     def repeat(self, times: int) -> PromptEmbedding:
         """Repeat each row ``times`` times in place: B becomes B x times."""
-        fine = None if self.fine is None else self.fine.repeat_interleave(times, 0)
-        return PromptEmbedding(
-            self.sparse.repeat_interleave(times, 0), self.dense.repeat_interleave(times, 0), fine
-        )
+        repeated: PromptEmbedding = each_tensor(lambda part: part.repeat_interleave(times, 0), self)
+        return repeated
 
 
 class Hypotheses(NamedTuple):

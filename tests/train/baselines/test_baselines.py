@@ -38,8 +38,6 @@ from napari_spa.train.baselines.loop import (
     read_examples,
 )
 from napari_spa.train.baselines.networks import (
-    build_prompted,
-    build_whole_image,
     draw_rater,
 )
 
@@ -102,21 +100,21 @@ def test_every_method_trains_and_loads(name: str, folder, backbone: str, tmp_pat
 
 def test_what_stays_as_it_is_while_tuning() -> None:
     start = make_model().spa.state_dict()
-    adapters = build_prompted("msa-click", make_model().spa)
+    adapters = PROMPTED["msa-click"](make_model().spa)
     moved = [name for name, p in adapters.named_parameters() if p.requires_grad]
     assert moved
     assert all(name.startswith("adapters.") for name in moved)
-    boxes = build_prompted("medsam-box", make_model().spa)
+    boxes = PROMPTED["medsam-box"](make_model().spa)
     kept = [name for name, p in boxes.named_parameters() if not p.requires_grad]
     assert kept
     assert all("prompt_encoder" in name for name in kept)
-    ours = build_prompted("spa", make_model().spa)
+    ours = PROMPTED["spa"](make_model().spa)
     assert all(p.requires_grad for p in ours.parameters())
     assert {name[4:] for name in ours.state_dict()} == set(start)
 
 
 def test_adapters_begin_as_nothing() -> None:
-    plain, adapted = make_model().spa, build_prompted("msa-click", make_model().spa).spa
+    plain, adapted = make_model().spa, PROMPTED["msa-click"](make_model().spa).spa
     pixels = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(plain.encode(pixels).tokens, adapted.encode(pixels).tokens)
@@ -252,7 +250,7 @@ def test_what_a_batch_is_fused_to() -> None:
 def test_it_can_learn_a_small_object(name: str) -> None:
     """Objects of 3 % of the image, and a background that the network becomes sure of."""
     torch.manual_seed(0)
-    network = build_whole_image(name, raters=2, size=32)
+    network = WHOLE_IMAGE[name](2, 32)
     bright = torch.zeros(4, 1, 32, 32)
     for index in range(4):
         bright[index, 0, 4 * index : 4 * index + 6, 12:18] = 1
@@ -297,4 +295,4 @@ def test_without_monai_it_says_what_to_install(monkeypatch) -> None:
 
     monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
     with pytest.raises(ModelError, match=r"pip install napari-spa\[evaluate\]"):
-        build_whole_image("unet", raters=1, size=32)
+        WHOLE_IMAGE["unet"](1, 32)

@@ -32,10 +32,10 @@ from napari_spa.train.baselines.loop import (
     read_examples,
 )
 from napari_spa.train.baselines.networks import (
+    PROMPTED,
+    WHOLE_IMAGE,
     Prompted,
     WholeImage,
-    build_prompted,
-    build_whole_image,
 )
 from napari_spa.train.loop import collate
 from napari_spa.train.windows import Window, WindowConfig, draw_window
@@ -46,17 +46,6 @@ if TYPE_CHECKING:
     from napari_spa.datasets import CaseFolder
 
 
-WHOLE_IMAGE = (
-    "unet",
-    "transunet",
-    "swinunet",
-    "ensemble-unet",
-    "probunet",
-    "ls-unet",
-    "mh-unet",
-    "mrnet",
-)
-PROMPTED = ("spa", "medsam-box", "msa-click")
 BASELINES = (*PROMPTED, *WHOLE_IMAGE)
 """Methods that can be trained on a data set.
 
@@ -101,9 +90,9 @@ def train_method(
     torch.manual_seed(config.seed)
     task: Task
     if base in PROMPTED:
-        task = _PromptedTask(build_prompted(base, model.spa), examples, config)
+        task = _PromptedTask(PROMPTED[base](model.spa), examples, config)
     else:
-        network = build_whole_image(base, raters=len(examples.raters), size=config.size)
+        network = WHOLE_IMAGE[base](len(examples.raters), config.size)
         task = _WholeImageTask(network, examples, config)
     plan["images"] = [len(examples.learnt), len(examples.aside)]
     plan["raters"] = list(examples.raters)
@@ -154,10 +143,9 @@ def load_baseline(run: Path, model: LoadedModel | None = None) -> WholeImage | P
         if facts["method"] in PROMPTED:
             if model is None:
                 raise RuntimeError("a promptable method needs its backbone")
-            network = build_prompted(facts["method"], model.spa)
+            network = PROMPTED[facts["method"]](model.spa)
         else:
-            count = len(facts["raters"])
-            network = build_whole_image(facts["method"], raters=count, size=facts["size"])
+            network = WHOLE_IMAGE[facts["method"]](len(facts["raters"]), facts["size"])
         state: Any = read_weights_file(run / "weights.safetensors").content
         network.load_state_dict(dict(state))
     except (LookupError, TypeError, ValueError, RuntimeError) as error:

@@ -85,10 +85,9 @@ def read_examples(folder: CaseFolder, config: BaselineConfig) -> RatedExamples:
     kept = [rater for rater in raters if rater != without and only in (None, rater)]
     examples = []
     for case in cases:
-        masks = np.zeros((len(kept), *case.masks.shape[1:]), bool)
-        for index, rater in enumerate(kept):
-            if rater in case.raters:
-                masks[index] = case.masks[case.raters.index(rater)]
+        marked = dict(zip(case.raters, case.masks, strict=True))
+        nothing = np.zeros_like(case.masks[0])
+        masks = np.stack([marked.get(rater, nothing) for rater in kept])
         known = np.asarray(masks.any(axis=(1, 2)))
         if not known.any():
             continue
@@ -247,9 +246,6 @@ class _State:
     curve: list[list[float]] = field(default_factory=list)  # step, loss, score
 
 
-_NUMBERS = [each.name for each in fields(_State)]
-
-
 class BaselineRun:
     """A baseline in training, in a folder of its own."""
 
@@ -343,7 +339,7 @@ class BaselineRun:
             "network": self._task.network.state_dict(),
             "best": self._best,
             "optimiser": self._optimiser.state_dict(),
-            **{name: getattr(state, name) for name in _NUMBERS},
+            **asdict(state),
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(self._folder / "last.pt") as path:
@@ -359,7 +355,7 @@ class BaselineRun:
                 self._task.network.load_state_dict(content["network"])
                 self._optimiser.load_state_dict(content["optimiser"])
                 self._best = {k: v.to(self._compute.device) for k, v in content["best"].items()}
-                self._state = _State(**{name: content[name] for name in _NUMBERS})
+                self._state = _State(**{each.name: content[each.name] for each in fields(_State)})
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path} is damaged; delete its folder to begin again."

@@ -153,15 +153,12 @@ def _clicks(batch: Window) -> PlayedPrompts:
     return PlayedPrompts(batch.point[:, None], labels, None, size, definite=False)
 
 
-def build_prompted(name: str, spa: Spa) -> Prompted:
-    """Build a baseline that answers prompts, by its method's name."""
-    kinds: dict[str, type[Prompted]] = {
-        "spa": SpaTuning,
-        "medsam-box": BoxTuning,
-        "msa-click": ClickAdapters,
-    }
-    return kinds[name](spa)
-
+PROMPTED: dict[str, type[Prompted]] = {
+    "spa": SpaTuning,
+    "medsam-box": BoxTuning,
+    "msa-click": ClickAdapters,
+}
+"""Baselines that answer prompts, by their method's names."""
 
 _WIDTHS = (16, 32, 64, 128, 256)
 _ACT = ("LeakyReLU", {"negative_slope": 0.1})
@@ -482,16 +479,14 @@ def draw_rater(batch: RatedBatch) -> Tensor:
     return batch.masks[torch.arange(len(chosen)), chosen][:, None]
 
 
-def build_whole_image(name: str, *, raters: int, size: int) -> WholeImage:
-    """Build a baseline that segments whole images, by its method's name."""
-    builders: dict[str, Callable[[], WholeImage]] = {
-        "unet": lambda: Deterministic(unet()),
-        "transunet": lambda: Deterministic(TransUnet(size)),
-        "swinunet": lambda: Deterministic(swin_unet()),
-        "ensemble-unet": Ensemble,
-        "probunet": ProbabilisticUnet,
-        "ls-unet": lambda: LabelSampling(unet()),
-        "mh-unet": lambda: MultiHead(raters),
-        "mrnet": lambda: MrNet(raters),
-    }
-    return builders[name]()
+WHOLE_IMAGE: dict[str, Callable[[int, int], WholeImage]] = {
+    "unet": lambda raters, size: Deterministic(unet()),
+    "transunet": lambda raters, size: Deterministic(TransUnet(size)),
+    "swinunet": lambda raters, size: Deterministic(swin_unet()),
+    "ensemble-unet": lambda raters, size: Ensemble(),
+    "probunet": lambda raters, size: ProbabilisticUnet(),
+    "ls-unet": lambda raters, size: LabelSampling(unet()),
+    "mh-unet": lambda raters, size: MultiHead(raters),
+    "mrnet": lambda raters, size: MrNet(raters),
+}
+"""Baselines that segment whole images, by their method's names; of raters and a side in pixels."""
