@@ -59,10 +59,8 @@ def recognise_sam2(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, 
         image_size=_SIZE,
         vit_dim=width,
         vit_depth=depth,
-        latent_dim=0,
-        head="logit",
         convention="sam2",
-        **_decoder_shape(state, neck="image_encoder.neck.convs.0.conv.weight"),
+        **_sam_decoder(state, neck="image_encoder.neck.convs.0.conv.weight"),
     )
     return config, state
 
@@ -115,7 +113,8 @@ def recognise_sam(tensors: Mapping[str, Tensor]) -> tuple[SpaConfig, dict[str, T
     if _TINY_VIT not in state:
         return sam_config(state), state
     state = {n: t for n, t in state.items() if not _UNUSED.match(n)}
-    return _tiny_vit_config(state), state
+    size, decoder = _TINY_VIT_SIZE, _sam_decoder(state)
+    return SpaConfig("sam-vit-t", "tiny-vit", size, convention="sam", **decoder), state
 
 
 def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
@@ -137,29 +136,17 @@ def sam_config(state: Mapping[str, Tensor]) -> SpaConfig:
         vit_depth=depth,
         vit_heads=width // tables[0][1],
         vit_global=_global_blocks([length for length, _ in tables]),
-        latent_dim=0,
-        head="logit",
         convention="sam",
-        **_decoder_shape(state),
+        **_sam_decoder(state),
     )
 
 
-def _tiny_vit_config(state: Mapping[str, Tensor]) -> SpaConfig:
-    return SpaConfig(
-        name="sam-vit-t",
-        encoder="tiny-vit",
-        image_size=_TINY_VIT_SIZE,
-        head="logit",
-        latent_dim=0,
-        convention="sam",
-        **_decoder_shape(state),
-    )
-
-
-def _decoder_shape(
+def _sam_decoder(
     state: Mapping[str, Tensor], neck: str = "image_encoder.neck.0.weight"
 ) -> dict[str, Any]:
     return {
+        "latent_dim": 0,
+        "head": "logit",
         "embed_dim": _shape(state, neck, 4)[0],
         "decoder_mlp": _shape(state, "mask_decoder.transformer.layers.0.mlp.lin1.weight", 2)[0],
         "multimask_outputs": _shape(state, "mask_decoder.mask_tokens.weight", 2)[0] - 1,
@@ -243,15 +230,12 @@ def paper_mixture(
     variances from the prompt; the saved ones are its random first values.  Each scalar holds for
     all channels of the ``dimension``.  ``CheckpointError`` where they are no mixture.
     """
-    shape = weights.shape
-    sound = weights.ndim == 1 and weights.size > 0 and means.shape == variances.shape == shape
-    finite = all(np.isfinite(values).all() for values in (weights, means, variances))
-    if (
-        not sound
-        or not finite
-        or (weights < 0).any()
-        or (variances <= 0).any()
-        or not weights.any()
+    shaped = weights.size and weights.ndim == 1 and means.shape == variances.shape == weights.shape
+    if not shaped or not (
+        np.isfinite([weights, means, variances]).all()
+        and weights.min() >= 0
+        and weights.any()
+        and variances.min() > 0
     ):
         raise CheckpointError("its EM_weights, EM_means and EM_variances are no mixture")
     return MixtureParameters(

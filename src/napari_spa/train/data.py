@@ -92,17 +92,8 @@ class SyntheticSource:
         return RatedObject(image, sample.masks)
 
 
-class ObjectSource:
+class ObjectSource(list[RatedObject]):
     """Objects that are there already."""
-
-    def __init__(self, items: Sequence[RatedObject]) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> RatedObject:
-        return self.items[index]
 
 
 class FolderSource(ObjectSource):
@@ -369,7 +360,7 @@ def _encoded(source: Source) -> Iterator[tuple[bytes, bytes]]:
             for small, marks in _fitted(image, labels):
                 yield _webp(small), _png(_numbered(marks))
     elif isinstance(source, ObjectSource):
-        for item in source.items:
+        for item in source:
             cut = _near(item)
             yield _webp(cut.image), _png(_to_bits(cut.masks))
 
