@@ -152,9 +152,6 @@ class _Scene:
         shade = sum(
             w * _noise(self.rng, self.size, s) for w, s in zip(weights, scales, strict=True)
         )
-        if self.chance(0.06):
-            rows, columns = self.rng.normal(0, 0.7, 2)[:, None, None] * np.indices(shade.shape)
-            shade = shade + strength * np.sin(rows + columns + 4 * shade)
         return np.asarray(shade)
 
     def around(self, distance: float, angle: ArrayLike) -> Field:
@@ -375,8 +372,6 @@ def _lesion(scene: _Scene) -> _Target:
         spikes = scene.strokes(scene.around(0.7 * radius, angles), angles, length, width)
         scene.paint(0.7 * spikes, "object")
     shade = scene.texture(scene.uniform(0.2, 0.9) * radius, scene.uniform(0.03, 0.25))
-    if scene.chance(0.2):
-        shade += scene.uniform(-0.8, 0.5) * _ramp(sdf, -0.7 * radius, -0.3 * radius)
     target = _Target(sdf, radius, soft * radius, None, _satellite(scene, sdf))
     scene.body(target, shade)
     return target
@@ -396,8 +391,6 @@ def _folded(scene: _Scene) -> _Target:
         inside &= scene.strokes(starts, angles + pi, depth, 0.02 * radius + 0.8) < 0.5
     sdf, holes = _distance(inside), None
     shade = scene.texture(scene.uniform(0.2, 0.6) * radius, scene.uniform(0.05, 0.25))
-    if scene.chance(0.5):
-        shade += scene.uniform(-0.6, 0.6) * _ramp(sdf, -0.3 * radius, -0.15 * radius)
     if scene.chance(0.6):
         rough = _noise(rng, scene.size, scene.uniform(0.25, 0.6) * radius)
         holes = (rough > scene.uniform(1.0, 1.6)) & (sdf < -0.12 * radius)
