@@ -239,6 +239,8 @@ class WorkFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.log = path / LOG_NAME  # of what was done
+        self.profile = path / PROFILE_NAME  # the preference as it was learnt
         # Recovered work is locked by the worker's thread and let go by the main one.
         self._lock = take_lock(path / _LOCK_NAME, path, f"{path} is in use by another window.")
 
@@ -251,16 +253,6 @@ class WorkFolder:
             root.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700)  # what is in it says what someone works on
         return cls(path)
-
-    @property
-    def log(self) -> Path:
-        """The log of what was done."""
-        return self.path / LOG_NAME
-
-    @property
-    def profile(self) -> Path:
-        """The preference profile as it was learnt."""
-        return self.path / PROFILE_NAME
 
     def open(
         self,

@@ -51,7 +51,7 @@ _swept: set[Path] = set()
 def atomic_path(path: Path, *, sync: bool = True, within: Path | None = None) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success sync it and rename it there."""
     path = Path(path)
-    with _writing(path):
+    with explained("write", path):
         make_folder(path.parent, within)
         temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
         kept = _mode(path)
@@ -79,7 +79,7 @@ def write_text(path: Path, text: str, *, within: Path | None = None) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``path``; on success sync it and rename it there."""
     path = Path(path)
-    with _writing(path):
+    with explained("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     try:
@@ -91,7 +91,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             for file in temporary.rglob("*"):
                 if file.is_file():
                     _sync(file)
-            _replace_folder(temporary, path, place / "before")
+            there = path.exists()  # no system replaces a folder that holds something in one go
+            if there:
+                os.rename(path, place / "before")
+            try:
+                os.rename(temporary, path)
+            except OSError:
+                if there:
+                    os.rename(place / "before", path)
+                raise
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -114,6 +122,8 @@ def explained(doing: str, path: Path, fault: type[SpaError] = DataError) -> Iter
         yield
     except OSError as error:
         raise fault(f"cannot {doing} {path}: {error.strerror or error}.") from error
+    except UnicodeEncodeError as error:  # a character that no name on this system can have
+        raise fault(f"cannot {doing} {path}: its name is not text.") from error
 
 
 def take_lock(path: Path, folder: Path, busy: str, *, wait: float = 0) -> BaseFileLock:
@@ -187,18 +197,17 @@ def file_sha256(path: Path, fault: type[SpaError] = DataError) -> str:
 
 
 @contextmanager
-def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+def _writing(path: Path, temporary: Path) -> Iterator[None]:
     """Say in one sentence what cannot be written, or which other file the writer tripped over."""
-    try:
-        yield
-    except OSError as error:
-        if temporary is not None and isinstance(error.filename, str | bytes):
-            named = Path(os.fsdecode(error.filename))
+    with explained("write", path):
+        try:
+            yield
+        except OSError as error:
+            told = isinstance(error.filename, str | bytes)
+            named = Path(os.fsdecode(error.filename)) if told else path
             if not {path, temporary} & {named, *named.parents}:
                 raise DataError(f"cannot use {named}: {error.strerror or error}.") from error
-        raise DataError(f"cannot write {path}: {error.strerror or error}.") from error
-    except UnicodeEncodeError as error:  # a character that no name on this system can have
-        raise DataError(f"cannot write {path}: its name is not text.") from error
+            raise
 
 
 def _prefix(path: Path) -> str:
@@ -238,19 +247,6 @@ def _mode(path: Path) -> int | None:
 def _sync(path: Path) -> None:
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
-
-
-def _replace_folder(new: Path, path: Path, before: Path) -> None:
-    """Move a folder to its place; the one that was there is put back should that fail."""
-    there = path.exists()  # no system replaces a folder that holds something in one go
-    if there:
-        os.rename(path, before)
-    try:
-        os.rename(new, path)
-    except OSError:
-        if there:
-            os.rename(before, path)
-        raise
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

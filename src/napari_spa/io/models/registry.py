@@ -136,14 +136,8 @@ def offline_folder() -> Path | None:
 def list_models() -> tuple[ModelEntry, ...]:
     """List every model that can be asked for by name."""
     packaged = packaged_folder() / f"{PACKAGED}.safetensors"
-    entries = [
-        ModelEntry(
-            PACKAGED,
-            "packaged",
-            packaged if packaged.is_file() else None,
-            "small and quick, comes with napari-spa",
-        )
-    ]
+    there = packaged if packaged.is_file() else None
+    entries = [ModelEntry(PACKAGED, "packaged", there, "small and quick, comes with napari-spa")]
     entries += [
         ModelEntry(known.name, "known", known_file(known), known.about, known) for known in KNOWN
     ]
