@@ -258,10 +258,9 @@ def _numbered(name: str) -> Iterator[str]:
 
 def _check_outside(folder: Path, project: Project) -> None:
     """Refuse a folder among the images, unless it belongs to the project."""
-    place, own = Path(os.path.realpath(folder)), Path(os.path.realpath(exports_path(project.out)))
-    source = Path(os.path.realpath(project.source))
-    ours = place == own or own in place.parents
-    if not ours and (place == source or source in place.parents):
+    paths = folder, exports_path(project.out), project.source
+    place, own, source = (Path(os.path.realpath(path)) for path in paths)
+    if place.is_relative_to(source) and not place.is_relative_to(own):
         raise InputError(f"{folder} is among the images; choose a folder outside {source}.")
 
 

@@ -64,14 +64,19 @@ def write_labels(
     if flat:  # read once
         labels, highest = np.asarray(labels), None
     report = progress or (lambda share, message: None)
-    scans = 2 if highest is None and labels.dtype.kind != "b" else 1
-    if highest is None:
-        highest = _highest(labels, lambda share: report(share / scans, "reading the labels"))
-    kept = label_dtype(highest)
-    begun = (scans - 1) / scans
-    planes = _planes(
-        labels, kept, lambda share: report(begun + share / scans, "writing the labels")
+    begun = 0.0
+    if highest is None and labels.dtype.kind != "b":
+        begun = 0.5
+        read = _planes(labels, LARGEST, lambda share: report(share / 2, "reading the labels"))
+        highest = max(high for _, high in read)
+    kept = label_dtype(1 if highest is None else highest)
+    # Looked at again: someone may paint while it is written, and `highest` was only said.
+    checked = _planes(
+        labels,
+        int(np.iinfo(kept).max),
+        lambda share: report(begun + share * (1 - begun), "writing the labels"),
     )
+    planes = (np.ascontiguousarray(plane, dtype=kept) for plane, _ in checked)
     tags = _tags(shape, kept, info)
     with atomic_path(Path(path), within=within) as temporary:
         if flat:
@@ -191,38 +196,19 @@ def _label_axes(labels: PlaneStack, axes: str) -> str:
     return named
 
 
-def _indices(labels: PlaneStack, report: Callable[[float], None]) -> Iterator[tuple[int, ...]]:
+def _planes(
+    labels: PlaneStack, most: int, report: Callable[[float], None]
+) -> Iterator[tuple[NDArray[np.generic], int]]:
+    """Yield each plane with its highest label, which may be ``most``."""
     sizes = labels.shape[:-2]
     count = int(np.prod(sizes, dtype=np.int64))
     for number, index in enumerate(np.ndindex(*sizes)):
         report(number / count)
-        yield index
-
-
-def _highest(labels: PlaneStack, report: Callable[[float], None]) -> int:
-    if labels.dtype.kind == "b":
-        return 1
-    highest = 0
-    for index in _indices(labels, report):
         plane = np.asarray(labels[index])
-        low, high = int(plane.min()), int(plane.max())
-        if low < 0:
-            raise InputError(f"labels must be between 0 and 2**32 - 1, not {low} to {high}.")
-        highest = max(highest, high)
-    return highest
-
-
-def _planes(
-    labels: PlaneStack, dtype: np.dtype[np.unsignedinteger[Any]], report: Callable[[float], None]
-) -> Iterator[NDArray[np.unsignedinteger[Any]]]:
-    most = int(np.iinfo(dtype).max)
-    for index in _indices(labels, report):
-        plane = np.asarray(labels[index])
-        # Again: someone may paint while it is written, and `highest` was only said.
         low, high = int(plane.min()), int(plane.max())
         if low < 0 or high > most:
             raise InputError(f"labels must be between 0 and {most}, not {low} to {high}.")
-        yield np.ascontiguousarray(plane, dtype=dtype)
+        yield plane, high
 
 
 def _ome(

@@ -208,10 +208,9 @@ def _view(path: Path, level: Any, order: tuple[int, ...], colour: int | None) ->
     wanted = order if colour is None else (*order, colour)
     unchanged = wanted == tuple(range(len(level.shape)))
     if isinstance(level, np.ndarray):
-        left = [i for i in range(level.ndim) if i not in wanted]
-        whole = level[tuple(0 if i in left else slice(None) for i in range(level.ndim))]
-        kept = [i for i in range(level.ndim) if i not in left]
-        return whole.transpose([kept.index(axis) for axis in wanted])
+        left = [axis for axis in range(level.ndim) if axis not in wanted]
+        first: Any = (..., *[0] * len(left))
+        return level.transpose([*wanted, *left])[first]
     if unchanged:
         known = isinstance(level, LazyArray)
         return level if known else LazyArray(path, level.shape, level.dtype, level.__getitem__)
