@@ -125,6 +125,12 @@ def test_a_folder_taken_in_one_thread_is_let_go_in_another(tmp_path: Path) -> No
     assert left_behind(tmp_path) == [path]
 
 
+def test_a_folder_that_no_one_refers_to_any_more_is_let_go_of(tmp_path: Path) -> None:
+    path = abandoned(tmp_path)
+    WorkFolder(path)  # as work that was read again, and dropped before it was shown
+    assert left_behind(tmp_path) == [path]
+
+
 def test_the_latest_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stamps = iter(["20260101-000000", "20260301-000000", "20260201-000000"])
     monkeypatch.setattr(time, "strftime", lambda _: next(stamps))

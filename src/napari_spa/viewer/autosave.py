@@ -306,10 +306,10 @@ class Recovery(QObject):
             shown_plane(controller.viewer, annotated.image).axes,
         )
         controller.status_message.emit("Bringing your work back…")
+        # Where no one hears of it, the folder is let go of with what was read.
         controller.submit(
             lambda progress: controller.autosave.recover(offer, shape, axes),
             lambda recovered: self._take_back(annotated, offer, recovered),
-            unheard=lambda recovered: recovered.folder.release(),
         )
 
     def forget(self, offer: RecoveryOffer) -> None:

@@ -45,7 +45,6 @@ class JobHandle:
     worker: Worker
     then: Callable[[Any], None]  # hears the result
     on_value: Callable[[Any], None]  # hears what is given on the way
-    unheard: Callable[[Any], None]  # gets a result that no one hears, to let go of what it holds
     surely: bool = False  # whether it is done whatever comes after it
     stopping: bool = False  # whether it was asked to end
 
@@ -133,11 +132,10 @@ class Worker(QObject):
         then: Callable[[Any], None] = nothing,
         *,
         on_value: Callable[[Any], None] = nothing,
-        unheard: Callable[[Any], None] = nothing,
     ) -> None:
         """Run a job in the background; an earlier one that still runs is dropped."""
         before, self._ahead = self._job, {ahead for ahead in self._ahead if ahead.surely}
-        self._job = handle = JobHandle(self, then, on_value, unheard)
+        self._job = handle = JobHandle(self, then, on_value)
         if before is None:
             self._say_busy()
         self._executor.submit(self._run, handle, job)
@@ -159,7 +157,7 @@ class Worker(QObject):
         """
         if self._closed.is_set() or (self.busy and not surely):
             return
-        handle = JobHandle(self, then, nothing, nothing, surely=surely)
+        handle = JobHandle(self, then, nothing, surely=surely)
         self._ahead.add(handle)
 
         def run() -> None:
@@ -207,16 +205,13 @@ class Worker(QObject):
                 result = job(handle)
         except BaseException as caught:  # noqa: BLE001  reported in the main thread, never lost
             error = caught
-        if self._closed.is_set():
-            _let_go(handle, result)
-        else:
+        if not self._closed.is_set():
             self._ended.emit(handle, result, error)
 
     def _on_ended(self, handle: JobHandle, result: object, error: BaseException | None) -> None:
         if handle is self._job:
             self._hear(last=True)
         if handle is not self._job:  # which may have been dropped while that was shown
-            _let_go(handle, result)
             return
         self._job = None
         self._say_busy()
@@ -259,12 +254,6 @@ class Worker(QObject):
     def _say_busy(self) -> None:
         if not self._closed.is_set():
             self.busy_changed.emit(self.busy)
-
-
-def _let_go(handle: JobHandle, result: object) -> None:
-    """Let a job that no one hears let go of what it holds."""
-    if result is not None:
-        handle.unheard(result)
 
 
 Result = TypeVar("Result")

@@ -410,14 +410,13 @@ class AnnotationController(QObject):
         then: Callable[[Any], None],
         *,
         on_value: Callable[[Any], None] = nothing,
-        unheard: Callable[[Any], None] = nothing,
     ) -> None:
         """Run a job about the image that is annotated; see :meth:`Worker.submit`.
 
         It is dropped when that image is left, whichever is annotated by then.
         """
         self._owner = self.current
-        self.worker.submit(job, then, on_value=on_value, unheard=unheard)
+        self.worker.submit(job, then, on_value=on_value)
 
     def begin(
         self,
