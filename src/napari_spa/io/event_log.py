@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -209,17 +209,21 @@ def read_records(path: Path) -> list[Record]:
 
 def records_in(content: bytes, path: Path) -> list[Record]:
     """Return the records of a log that was read from a file."""
-    records = []
+    records = list(each_record(content))
+    if not records:
+        raise DataError(f"{path} is no decision log: it holds no record.")
+    return records
+
+
+def each_record(content: bytes) -> Iterator[Record]:
+    """Parse a log's records one by one, as they are wanted."""
     for line in content.split(b"\n"):
         try:
             record = parse_json(line)
         except JsonError:
             continue
         if isinstance(record, dict):
-            records.append(record)
-    if not records:
-        raise DataError(f"{path} is no decision log: it holds no record.")
-    return records
+            yield record
 
 
 LOG_NAME, PROFILE_NAME, _LOCK_NAME = "work.spa.jsonl", "profile.json", "lock"

@@ -15,7 +15,16 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.presentation import counted
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import DataError, InputError, SpaError
-from napari_spa.io.event_log import LOG_NAME, RecordLog, WorkFolder, left_behind, read_records
+from napari_spa.io.event_log import (
+    LOG_NAME,
+    RecordLog,
+    WorkFolder,
+    each_record,
+    left_behind,
+    read_log,
+    read_records,
+    records_in,
+)
 from napari_spa.refine.annotation.objects import new_group
 from napari_spa.refine.log.journal import ImageFacts, image_facts, made_with, read_journal
 from napari_spa.refine.session.state import known_of
@@ -172,9 +181,11 @@ class AutosaveManager:
         for path in left_behind(self.root):
             try:
                 log = path / LOG_NAME
-                records = read_records(log)
-                if not _same_image(image_facts(records)[0], facts):
+                content = read_log(log)
+                # Most logs are of other images, which their beginnings say.
+                if not _same_image(image_facts(each_record(content))[0], facts):
                     continue
+                records = records_in(content, log)
                 surface = StoreSurface(make_label_store(facts.shape, axes=axes))
                 session = read_journal(records, surface)
                 seen = list(session.fingerprints.items())[:1]
