@@ -362,7 +362,7 @@ class PictureButton(FittingButton):
         metrics = QFontMetrics(self._words_font(width))
         needed = metrics.boundingRect(QRect(0, 0, width, 0), _WORDS, self._sample).height()
         line = metrics.lineSpacing()
-        return min(max(line, needed), MOST_LINES * line)
+        return min(max(1, round(needed / line)), MOST_LINES) * line
 
 
 def draw_fitted(painter: QPainter, pixmap: QPixmap, area: QRectF) -> None:
