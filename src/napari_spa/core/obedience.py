@@ -68,7 +68,7 @@ class Evidence:
 NO_EVIDENCE = Evidence(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
 
 
-def box_pixels(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
+def box_pixels(box: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """Return the rows and columns of the pixels whose centres lie in a box, at least one a side.
 
     The box's edges are in pixels of the grid, whose rows and columns are ``shape``.
@@ -82,7 +82,7 @@ def box_pixels(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
     return span(box.row0, box.row1, shape[0]), span(box.column0, box.column1, shape[1])
 
 
-def box_strips(box: Box, shape: tuple[int, int], share: float) -> list[tuple[slice, slice]]:
+def box_strips(box: Box, shape: tuple[int, ...], share: float) -> list[tuple[slice, slice]]:
     """Return the strips along a box's sides that a mask has to touch: top, bottom, left, right.
 
     A strip's depth is a share of the box's extent, and at least a pixel; see :func:`box_pixels`.
@@ -116,12 +116,11 @@ def log_likelihood(
         likely = np.where(labels, there, 1.0 - there)
         total += np.log(np.maximum(likely, _FLOOR)).sum(axis=1)
     if box is not None:
-        shape = probabilities.shape[1:]
-        rows, columns = box_pixels(box, (shape[0], shape[1]))
+        rows, columns = box_pixels(box, probabilities.shape[1:])
         everywhere = probabilities.sum(axis=(1, 2), dtype=np.float64)
         inside = probabilities[:, rows, columns].sum(axis=(1, 2), dtype=np.float64)
         total += np.log(np.maximum(inside / np.maximum(everywhere, 1e-6), _FLOOR))
-        for strip in box_strips(box, (shape[0], shape[1]), TOUCH):
+        for strip in box_strips(box, probabilities.shape[1:], TOUCH):
             touching = probabilities[:, strip[0], strip[1]].max(axis=(1, 2))
             total += np.log(np.maximum(touching, _UNTOUCHED))
     return total
@@ -183,7 +182,7 @@ def fill_box(maps: FloatArray, thresholds: Sequence[float], box: Box) -> FloatAr
     The ramp leaves the middle alone and lifts most at the side, by no more than it takes for
     the most likely pixels there to join the object.
     """
-    shape = (maps.shape[1], maps.shape[2])
+    shape = maps.shape[1:]
     rows, columns = box_pixels(box, shape)
     out = maps.copy()
     centre = ((box.row0 + box.row1) / 2 - 0.5, (box.column0 + box.column1) / 2 - 0.5)
@@ -264,7 +263,7 @@ def _keep_in(one: FloatArray, box: Box | None) -> None:
     """Empty a map outside of a box, in place."""
     if box is None:
         return
-    rows, columns = box_pixels(box, (one.shape[0], one.shape[1]))
+    rows, columns = box_pixels(box, one.shape)
     one[: rows.start], one[rows.stop :] = 0.0, 0.0
     one[:, : columns.start], one[:, columns.stop :] = 0.0, 0.0
 
@@ -276,7 +275,7 @@ def _untouched(
     found: list[tuple[int, int]] = []
     allowed = one.copy()
     allowed[tuple(negative.T)] = -1.0
-    for rows, columns in box_strips(box, (one.shape[0], one.shape[1]), TOUCH):
+    for rows, columns in box_strips(box, one.shape, TOUCH):
         if (one[rows, columns] > threshold).any():
             continue
         part = allowed[rows, columns]

@@ -180,30 +180,26 @@ def _sampled(
 
 def framed_to_arrays(framed: Framed) -> dict[str, NDArray[np.generic]]:
     """Bring a choice into arrays, for a cache."""
-    view, anchor, others = framed.view, framed.anchor, framed.hypotheses
+    anchor, others = framed.anchor, framed.hypotheses
     place = [] if anchor is None else [(anchor.row, anchor.column)]
-    found: dict[str, NDArray[np.generic]] = {
-        "view": np.array(astuple(view)),
+    windows = [(*astuple(other.view), other.quality) for other in others]
+    return {
+        "view": np.array(astuple(framed.view)),
         "anchor": np.array(place, dtype=np.float64).reshape(-1, 2),
+        "windows": np.array(windows, dtype=np.float64).reshape(-1, 5),
+        "levels": np.array([other.levels for other in others], dtype=np.uint8),
     }
-    for number, other in enumerate(others):
-        found[f"levels{number:02}"] = other.levels
-        found[f"window{number:02}"] = np.array([*astuple(other.view), other.quality])
-    return found
 
 
 def framed_from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Framed:
     """Read a choice from a cache."""
-    place = arrays["anchor"].tolist()
-    names = sorted(name.removeprefix("levels") for name in arrays if name.startswith("levels"))
-    others = []
-    for name in names:
-        *view, quality = (float(v) for v in arrays[f"window{name}"])
-        levels = np.array(arrays[f"levels{name}"], dtype=np.uint8)
-        others.append(Hypothesis(FieldOfView(*view), levels, quality))
-    return Framed(
-        FieldOfView(*arrays["view"].tolist()), Click(*place[0]) if place else None, tuple(others)
+    place, seen = arrays["anchor"].tolist(), zip(arrays["windows"], arrays["levels"], strict=True)
+    others = tuple(
+        Hypothesis(FieldOfView(*window[:4].tolist()), np.array(levels, np.uint8), float(window[4]))
+        for window, levels in seen
     )
+    view = FieldOfView(*arrays["view"].tolist())
+    return Framed(view, Click(*place[0]) if place else None, others)
 
 
 _SUREST = 8.0  # logits of a mask prompt are clipped to this, as far as the network's own ones reach

@@ -99,8 +99,8 @@ class ImagePlane:
         readers = self.levels[0]
         array, planes = readers[0].array, len(readers)
         if planes == 1 and len(array.shape) > len(readers[0].plane.index):
-            planes = int(array.shape[-1]) if self.channels is None else len(self.channels)
-        elif planes > 1 and self.channels is not None:
+            planes = int(array.shape[-1])
+        if planes > 1 and self.channels is not None:
             planes = len(self.channels)
         dtype = np.dtype(array.dtype)
         number = "float" if dtype.kind == "f" else f"{8 * dtype.itemsize} bit"

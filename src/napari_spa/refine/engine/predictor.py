@@ -90,6 +90,7 @@ class SpaPredictor:
             update=self.config.update,
             reuse=self.config.reuse,
         )
+        self._channel = self.head.size_channel
         # Another head answers otherwise: what its signs mean was not measured.
         own = self.config.head in (None, self.spa.config.head)
         self._calibration = model.calibration if own else None
@@ -414,10 +415,6 @@ class SpaPredictor:
         logits: FloatArray = self.head.decode(image, prompt, mean, lambda share: None).logits[0]
         return logits
 
-    @property
-    def _channel(self) -> int | None:
-        return self.head.size_channel
-
     def _moved_draws(self, draws: Draws, shift: float) -> Draws:
         if self._channel is None:
             return draws
@@ -491,7 +488,7 @@ class SpaPredictor:
         box, mask = prompts.box, prompts.mask
         edges = () if box is None else box.edges
         rough = () if mask is None else astuple(mask.region)
-        kind = f"frame {sampler.fingerprint} {sampler.intensity} {self.config.framing} {expected}"
+        kind = f"framed {sampler.fingerprint} {sampler.intensity} {self.config.framing} {expected}"
         arrays = (np.array(part, dtype=np.float64) for part in (clicks, edges, rough))
         return embedding_key(kind, self.model.identity.sha256, *arrays)
 

@@ -428,7 +428,7 @@ def _kept(mean: np.ndarray, threshold: float, grid: SampleGrid, evidence: Eviden
 def _overlap(mask: BoolArray, box: Box) -> float:
     """IoU of a mask's bounding box with a box on the same grid."""
     inside = np.zeros(mask.shape, dtype=bool)
-    inside[box_pixels(box, (mask.shape[0], mask.shape[1]))] = True
+    inside[box_pixels(box, mask.shape)] = True
     bounds = np.zeros(mask.shape, dtype=bool)
     bounds[Region.bounding(mask).slices] = True
     return float((inside & bounds).sum() / max((inside | bounds).sum(), 1))
