@@ -12,14 +12,7 @@ import numpy as np
 from napari_spa.core.measures import dice
 from napari_spa.core.mixture import SizePrior, blend_mixtures, fit_size_prior
 from napari_spa.core.presentation import counted
-from napari_spa.core.types import (
-    BoolArray,
-    LocalMask,
-    MixtureParameters,
-    Prompts,
-    Proposal,
-    Region,
-)
+from napari_spa.core.types import BoolArray, LocalMask, MixtureParameters, Prompts, Proposal, Region
 from napari_spa.errors import ProfileError
 from napari_spa.io.profiles import CORRECTED_COUNTS, AcceptedSize, PreferenceProfile, StoreEntry
 from napari_spa.refine.engine.config import Progress, silent

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, softmax
 
-from napari_spa.core.types import (
-    Click,
-    FloatArray,
-    LocalMask,
-    MixtureParameters,
-    Prompts,
-    Proposal,
-)
+from napari_spa.core.types import Click, FloatArray, LocalMask, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import SessionError
 from napari_spa.io.embeddings import EmbeddingCache, embedding_key
 from napari_spa.model.device import computing
@@ -34,13 +27,7 @@ from napari_spa.refine.engine.alternatives import (
 )
 from napari_spa.refine.engine.config import EngineConfig, Progress, silent
 from napari_spa.refine.engine.embedder import Embedder, Windows, embed_prompts
-from napari_spa.refine.engine.framing import (
-    Search,
-    frame_prompts,
-    look_around,
-    outline_in,
-    turn_to,
-)
+from napari_spa.refine.engine.framing import Search, frame_prompts, look_around, outline_in, turn_to
 from napari_spa.refine.engine.image_plane import ImagePlane
 from napari_spa.refine.engine.predictions import cuts, predictions_in, standing
 from napari_spa.refine.engine.round import (

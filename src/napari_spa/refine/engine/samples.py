@@ -11,15 +11,7 @@ from scipy.special import expit
 
 from napari_spa.core.measures import dice
 from napari_spa.core.obedience import box_pixels, log_likelihood
-from napari_spa.core.types import (
-    BoolArray,
-    Box,
-    Click,
-    DoubleArray,
-    FloatArray,
-    LocalMask,
-    Region,
-)
+from napari_spa.core.types import BoolArray, Box, Click, DoubleArray, FloatArray, LocalMask, Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -299,12 +299,7 @@ class RefinementSession:
         return first_state(framed, prompts, (initial, mixture), entropy)
 
     def look_again(
-        self,
-        state: SessionState,
-        mask: LocalMask,
-        *,
-        learnt: int = 0,
-        progress: Progress = silent,
+        self, state: SessionState, mask: LocalMask, *, learnt: int = 0, progress: Progress = silent
     ) -> Proposal:
         """Go on with an object that was seen with other channels or contrast, as one more round.
 

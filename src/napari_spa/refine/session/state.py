@@ -12,24 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_spa.core.types import (
-    BoolArray,
-    Click,
-    LocalMask,
-    MixtureParameters,
-    Prompts,
-    Proposal,
-)
+from napari_spa.core.types import BoolArray, Click, LocalMask, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import Progress, silent
-from napari_spa.refine.session.acts import (
-    FIRST_SEEN,
-    Act,
-    Decision,
-    evidence_of,
-    settled,
-    without,
-)
+from napari_spa.refine.session.acts import FIRST_SEEN, Act, Decision, evidence_of, settled, without
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
