@@ -18,7 +18,6 @@ from napari_spa.refine.preference import (
     log_area_ratio,
     start_from,
 )
-from napari_spa.refine.session.acts import FIRST_SEEN, Act, Decision
 from napari_spa.refine.session.prompt_validation import (
     check_box,
     check_click,
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.engine.round import Round
     from napari_spa.refine.engine.view import FieldOfView, ImageSampler
+    from napari_spa.refine.session.acts import Act, Decision
 
     ProfileUpdate = Callable[[PreferenceProfile | None], PreferenceProfile]
 
@@ -267,7 +267,6 @@ class RefinementSession:
         """Start from prompts that were checked; with the profile's preference by default."""
         from napari_spa.refine.engine.alternatives import Framed  # brings torch
 
-        self._need_image()
         begun = time.perf_counter()
         if view is None:
             framed = self._predictor.frame(prompts, progress, expected=self.expected)
@@ -309,19 +308,9 @@ class RefinementSession:
         """
         from napari_spa.refine.engine.alternatives import Framed  # brings torch
 
-        self._need_image()
-        acts = {decision.act for decision in state.decisions}
-        prompts, framed = state.prompts, Framed(state.view)
-        stay = state.asked.stay
-        own = bool(mask.area and stay is not None and stay.firm)
-        picked = own or bool(mask.area and acts & {"pick", "resize"})
-        anew = not picked and "view" not in acts
-        if picked:
-            prompts = replace(prompts, mask=mask, exact=own)
-        else:
-            prompts = replace(prompts, exact=prompts.exact and state.first_seen)
+        prompts, anew = state.prompts_again(mask)
+        framed = Framed(state.view)
         if anew:
-            prompts = replace(prompts, anchor=None)
             framed = self._predictor.frame(prompts, progress, expected=self.expected)
             prompts = replace(prompts, anchor=framed.anchor)
         self._predictor.encode(framed.view, progress)
@@ -479,26 +468,10 @@ class RefinementSession:
             So much of it was put into the profile before, as
             :func:`~napari_spa.refine.session.state.known_of` counts it, and will not be again.
         """
-        self._need_image()
         if not decisions or decisions[0].act != "start" or not 0 <= undone < len(decisions):
             raise InputError("an object's decisions begin with its start; nothing to restore.")
-        done = len(decisions) - undone
-        seen = [k for k, decision in enumerate(decisions) if decision.act in FIRST_SEEN]
-        begun = max(k for k in seen if k < done)
-        end = min((k for k in seen if k >= done), default=len(decisions))
-        first = decisions[begun]
-        self._predictor.encode(first.view, progress)
-        initial = self._predictor.initial_mixture(first.view, first.prompts)
-        before = tuple(decisions[: begun + 1])
-        timeline = Timeline(SessionState(first.view, first.prompts, initial, first.mixture, before))
-        for decision in decisions[begun + 1 : end]:
-            following = self._transitions.again(
-                timeline.state, decision, progress, adapt=self.adapt
-            )
-            timeline = timeline.push(following)
-        for _ in range(min(end - done, len(timeline.past))):
-            timeline = timeline.back()
-        return self._begin(timeline, progress, learnt=learnt)
+        played = self._transitions.replay(decisions, undone, progress, adapt=self.adapt)
+        return self._begin(played, progress, learnt=learnt)
 
     def accept(self, *, pixel_size: float | None = None) -> RefinementResult:
         """Accept the recommended mask; what was learnt goes into the profile.
@@ -581,10 +554,6 @@ class RefinementSession:
     def _image(self) -> str:
         """Names the image, for the profile."""
         return self._source or self.sampler.fingerprint
-
-    def _need_image(self) -> None:
-        if self.phase is Phase.NO_IMAGE:
-            raise SessionError("no image is set; call set_image(image) first.")
 
     def _prompt(
         self,

@@ -109,6 +109,20 @@ class SessionState:
         name = hashlib.blake2b(f"{image} {first.entropy} {first.time}".encode(), digest_size=8)
         return AcceptedSize(name.hexdigest(), image, float(area), pixel_size) if area else None
 
+    def prompts_again(self, mask: LocalMask) -> tuple[Prompts, bool]:
+        """Return what the object goes on from where its image is seen otherwise.
+
+        From the ``mask`` that it showed if that was picked, resized or the user's own.  The second
+        says whether its field of view is looked for anew.
+        """
+        acts, stay = {decision.act for decision in self.decisions}, self.asked.stay
+        own = bool(mask.area and stay is not None and stay.firm)
+        if own or (mask.area and acts & {"pick", "resize"}):
+            return replace(self.prompts, mask=mask, exact=own), False
+        anew, exact = "view" not in acts, self.prompts.exact and self.first_seen
+        anchor = None if anew else self.prompts.anchor
+        return replace(self.prompts, exact=exact, anchor=anchor), anew
+
     @property
     def asked(self) -> Asked:
         """What decides the round."""
@@ -395,6 +409,27 @@ class Transitions:
             mask = LocalMask.crop(shown.local_mask, shown.region)
         said = after.evidence.within(self._predictor.sampler.shape)
         return Stay(mask, said.places[mask.at(said.places) != said.labels], firm)
+
+    def replay(
+        self, decisions: Sequence[Decision], undone: int, progress: Progress, *, adapt: bool
+    ) -> Timeline:
+        """Play the decisions of one object again, the last ones of which are ``undone``.
+
+        It begins with the last look at the image, and ends before the next one.
+        """
+        done = len(decisions) - undone
+        seen = [k for k, decision in enumerate(decisions) if decision.act in FIRST_SEEN]
+        begun = max(k for k in seen if k < done)
+        end = min((k for k in seen if k >= done), default=len(decisions))
+        first, before = decisions[begun], tuple(decisions[: begun + 1])
+        self._predictor.encode(first.view, progress)
+        initial = self._predictor.initial_mixture(first.view, first.prompts)
+        timeline = Timeline(SessionState(first.view, first.prompts, initial, first.mixture, before))
+        for decision in decisions[begun + 1 : end]:
+            timeline = timeline.push(self.again(timeline.state, decision, progress, adapt=adapt))
+        for _ in range(min(end - done, len(timeline.past))):
+            timeline = timeline.back()
+        return timeline
 
     def again(
         self, state: SessionState, decision: Decision, progress: Progress, *, adapt: bool
