@@ -161,14 +161,14 @@ def test_it_goes_on_where_it_was_stopped(model, five, work: Path, monkeypatch) -
 
 def test_an_image_that_cannot_be_read_may_be_the_first(model, five) -> None:
     first = choose_names(five, PROTOCOL)[seeded(PROTOCOL, "order", 1).permutation(5)[0]]
-    (five.folder / "images" / f"{first}.png").write_bytes(b"broken")
+    five.paths[first].write_bytes(b"broken")
     config = replace(CONFIG, images=(1,))
     tested = list(transfer(model, five, config, failed=lambda *_: None))
     assert {row.teacher for one in tested for row in one.rows} >= {"", "tight", "loose"}
 
 
 def test_what_cannot_be_read_is_left_out(model, five) -> None:
-    (five.folder / "images" / "4.png").write_bytes(b"broken")
+    five.paths["4"].write_bytes(b"broken")
     config = replace(CONFIG, images=(1,), orders=2)
     with pytest.raises(SpaError):
         list(transfer(model, five, config))
@@ -239,9 +239,10 @@ def test_tested_images_come_back_from_disk_as_they_were(model, five, work: Path)
 def test_it_runs_as_a_script(five, model, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("napari_spa.io.models.load.load_model", lambda *_, **__: model)
     options = ["--split", "all", "--images", "1", "--orders", "1", "--limit", "1", "--rounds", "2"]
-    monkeypatch.setattr("sys.argv", ["x", str(five.folder), "-o", str(tmp_path / "r"), *options])
+    call = ["x", str(tmp_path / "data"), "-o", str(tmp_path / "r")]
+    monkeypatch.setattr("sys.argv", [*call, *options])
     assert module.main() == 0
     assert (tmp_path / "r" / "transfer.md").read_text() in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["x", str(five.folder), "-o", str(tmp_path / "r")])
+    monkeypatch.setattr("sys.argv", call)
     assert module.main() == 2
     assert "too few" in capsys.readouterr().err
