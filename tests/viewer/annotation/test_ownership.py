@@ -343,7 +343,7 @@ def delete_and_undo(annotator, annotated):
 def delete_and_redo(annotator, annotated):
     annotator.actions.delete(1)
     annotated.undo()
-    annotated.redo()
+    annotated.undo(redo=True)
 
 
 @pytest.mark.parametrize("leaving", ["discard", "accept", "pick"])
