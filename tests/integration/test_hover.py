@@ -157,8 +157,13 @@ def test_the_next_object_is_there_at_once_where_the_pointer_rested(dock, qtbot, 
     rest(dock, NEXT)
     session = dock.controller.session
     qtbot.waitUntil(lambda: session._ahead is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: not dock.controller.worker._ahead, timeout=10_000)
+    (line,) = [each.copy() for each in outlines(dock)]
     decoded.clear()
     click(qtbot, dock, NEXT)  # accepts the first one
+    rows, columns = np.nonzero(dock.controller.shown().proposal.mask)
+    np.testing.assert_allclose(line.min(axis=0), (rows.min() - 0.5, columns.min() - 0.5))
+    np.testing.assert_allclose(line.max(axis=0), (rows.max() + 0.5, columns.max() + 0.5))
     assert len(dock.controller.current.annotation.objects) == 1
     assert not decoded
 

@@ -524,24 +524,25 @@ class RefinementSession:
 
     def look_ahead(
         self, point: tuple[float, float], *, number: int | None = None, progress: Progress = silent
-    ) -> None:
-        """Compute what a click would start, so that ``start`` there answers at once.
+    ) -> Proposal | None:
+        """Return what a click would start, and have it ready: ``start`` there answers at once.
 
-        An active object is taken to be accepted before.  The object that starts is the same; so is
-        all else of the session.  ``number`` is the object's since the last ``set_image``, which
-        may come once more with the same image; one more than now by default.
+        An active object is taken to be accepted before; nothing of the session changes.  ``number``
+        is the object's since the last ``set_image``, which may come once more with the same image;
+        one more than now by default.  None for models that see whole images: it takes too long.
         """
-        click = check_click(point, 1, self.sampler.shape)
-        profile = self.profile
+        click, profile = check_click(point, 1, self.sampler.shape), self.profile
         if self.phase is Phase.CHOOSING and self._timeline is not None:
             profile = learn(profile, self._lesson(self._timeline.state))
         expected = expected_size(profile, self._image, self._pixel_size)
         framed = self._predictor.look_ahead(click, expected, progress)
         if framed is None:
-            return
+            return None
         prompts = Prompts((click,), anchor=framed.anchor)
         state = self._opening(prompts, framed, profile, number=number)
-        self._ahead = framed, state, self._predictor.propose(state.asked, progress)
+        shown = self._predictor.propose(state.asked, progress)
+        self._ahead = framed, state, shown
+        return shown.proposal
 
     def prefetch(self, image: ArrayLike | ImagePlane) -> None:
         """Have another image's embedding ready, at the field of view of the active object.

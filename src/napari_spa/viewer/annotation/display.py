@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_spa.errors import Cancelled, SpaError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import Box, DoubleArray
+    from napari_spa.core.types import Box, DoubleArray, Proposal
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
@@ -138,8 +139,8 @@ class HoverPreview(QObject):
     """Draw what a click at the pointer would start, and have its answer ready.
 
     Only where a click would start an object, never while something runs, and never in blind
-    mode: the outline would tell what is recommended.  It is drawn from what is encoded already;
-    then what the click would show is computed, as long as the pointer rests.
+    mode: the outline would tell what is recommended.  A rough one is drawn from what is encoded
+    already; then what the click would show is computed and drawn, as long as the pointer rests.
     """
 
     def __init__(self, controller: AnnotationController, gestures: CanvasGestures) -> None:
@@ -225,8 +226,8 @@ class HoverPreview(QObject):
 
         def ahead(handle: JobHandle) -> tuple[DoubleArray, ...]:
             # `begin` sets the image first, and what starts is its first object.
-            session.look_ahead(point, number=1, progress=lambda *_: go_on(handle))
-            return session.outline_at(point) if self._drawn is None else ()
+            proposal = session.look_ahead(point, number=1, progress=lambda *_: go_on(handle))
+            return () if proposal is None else _contours(proposal)
 
         worker.submit_idle(job, show, queued=True)
 
@@ -267,3 +268,12 @@ def _what_is_seen(
     """Say what a session reads, and what that is."""
     sampler = None if session.phase is Phase.NO_IMAGE else session.sampler
     return session, sampler, annotated, plane, replace(look, limits=None)
+
+
+def _contours(proposal: Proposal) -> tuple[DoubleArray, ...]:
+    """Return the outlines of a recommended mask, (N, 2) rows and columns in image pixels."""
+    from skimage.measure import find_contours  # slow to import
+
+    corner = np.array([proposal.region.row, proposal.region.column]) - 1
+    lines = find_contours(np.pad(proposal.local_mask, 1).astype(np.uint8), 0.5)
+    return tuple(line + corner for line in lines)
