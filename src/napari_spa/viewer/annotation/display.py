@@ -13,6 +13,7 @@ from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.click_target import accepted_at, is_elsewhere
 from napari_spa.viewer.annotation.round import display_record
 from napari_spa.viewer.background import later
+from napari_spa.viewer.layers.candidates import border_lines
 from napari_spa.viewer.layers.planes import (
     DisplaySettings,
     click_in_plane,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_spa.core.plane import Plane
-    from napari_spa.core.types import Box, DoubleArray, Proposal
+    from napari_spa.core.types import Box, DoubleArray
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
@@ -206,15 +207,15 @@ class HoverPreview(QObject):
             if number != self._latest:
                 raise Cancelled("the pointer moved on.")
 
-        def job(handle: JobHandle) -> tuple[DoubleArray, ...]:
+        def job(handle: JobHandle) -> tuple[tuple[object, ...], tuple[DoubleArray, ...]]:
             go_on(handle)
             if image_plane is not None:
                 session.set_image(image_plane, source=annotated.source(), pixel_size=side)
-            return session.outline_at(point)
+            # Said here: by the time that it is heard another rest may have set another image.
+            return _what_is_seen(session, annotated, plane, look), session.outline_at(point)
 
-        def show(lines: tuple[DoubleArray, ...]) -> None:
-            if image_plane is not None:
-                self._seen = _what_is_seen(session, annotated, plane, look)
+        def show(found: tuple[tuple[object, ...], tuple[DoubleArray, ...]]) -> None:
+            self._seen, lines = found
             if number == self._latest:
                 draw(lines)
                 worker.submit_idle(ahead, draw, queued=True)
@@ -227,7 +228,10 @@ class HoverPreview(QObject):
         def ahead(handle: JobHandle) -> tuple[DoubleArray, ...]:
             # `begin` sets the image first, and what starts is its first object.
             proposal = session.look_ahead(point, number=1, progress=lambda *_: go_on(handle))
-            return () if proposal is None else _contours(proposal)
+            if proposal is None:
+                return ()
+            mask, region = proposal.local_mask, proposal.region
+            return tuple(border_lines(mask, np.zeros_like(mask), (region.row, region.column))[0])
 
         worker.submit_idle(job, show, queued=True)
 
@@ -268,12 +272,3 @@ def _what_is_seen(
     """Say what a session reads, and what that is."""
     sampler = None if session.phase is Phase.NO_IMAGE else session.sampler
     return session, sampler, annotated, plane, replace(look, limits=None)
-
-
-def _contours(proposal: Proposal) -> tuple[DoubleArray, ...]:
-    """Return the outlines of a recommended mask, (N, 2) rows and columns in image pixels."""
-    from skimage.measure import find_contours  # slow to import
-
-    corner = np.array([proposal.region.row, proposal.region.column]) - 1
-    lines = find_contours(np.pad(proposal.local_mask, 1).astype(np.uint8), 0.5)
-    return tuple(line + corner for line in lines)

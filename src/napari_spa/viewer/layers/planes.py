@@ -227,12 +227,6 @@ def shown_channel(viewer: ViewerModel, layer: Image) -> int:
     return min(max(at, 0), spatial_shape(layer)[axis] - 1)
 
 
-def plane_on_show(viewer: ViewerModel, layer: Image, plane: Plane) -> Plane:
-    """Return the same plane in the channel on show: labels are of all of them."""
-    axis = channel_axis(layer)
-    return plane if axis is None else plane.at(axis, shown_channel(viewer, layer))
-
-
 def logged_display(
     layer: Image, record: Any, now: DisplaySettings, others: Sequence[Image] = ()
 ) -> DisplaySettings:
