@@ -173,6 +173,12 @@ def test_an_estimate_counts_planes_whatever_they_take_on_disk(tmp_path, monkeypa
     assert found.objects == 3 + 50
 
 
+def test_an_image_that_went_since_the_folder_was_listed_stops_no_estimate(tmp_path):
+    plan = make_folder(tmp_path, {f"{n}.png": f"blob {n}" for n in range(3)})
+    plan.tasks[0].path.unlink()
+    assert estimate(plan, tools=TOOLS).to_do == 3
+
+
 def test_an_estimate_of_what_fails_says_so(tmp_path):
     plan = make_folder(tmp_path, {"a.png": "fail"})
     found = estimate(plan, tools=TOOLS)

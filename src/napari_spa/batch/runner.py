@@ -157,8 +157,13 @@ def _count_planes(task: BatchTask) -> int:
 
 def _of_middle_size(tasks: Sequence[BatchTask], work: Mapping[str, int]) -> BatchTask:
     """Return the image of median work, and of those alike the one of median size on disk."""
-    ordered = sorted(tasks, key=lambda task: (work[task.name], task.path.stat().st_size))
-    return ordered[len(tasks) // 2]
+
+    def size(task: BatchTask) -> tuple[int, int]:
+        with suppress(OSError):  # it went since the folder was listed
+            return work[task.name], task.path.stat().st_size
+        return work[task.name], 0
+
+    return sorted(tasks, key=size)[len(tasks) // 2]
 
 
 def work_of(tasks: Sequence[BatchTask]) -> dict[str, int]:
