@@ -52,7 +52,7 @@ def cluster_samples(
     from sklearn.cluster import KMeans  # heavy to import
 
     hard = (probabilities > 0.5).reshape(len(probabilities), -1)
-    distinct = len(np.unique(np.packbits(hard, axis=1), axis=0))
+    distinct = len({one.tobytes() for one in np.packbits(hard, axis=1)})
     count = min(count, distinct)
     coordinates = gram_coordinates(probabilities)
     if shares is None:

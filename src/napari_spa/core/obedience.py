@@ -10,6 +10,7 @@ resolution (:func:`enforce`), so that what a user gets agrees with what they sai
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -166,12 +167,17 @@ def spread(
     cells = np.clip(np.round(places).astype(int), 0, (h - 1, w - 1))
     cost = _passage(guide)
     out = maps.copy()
-    far = {label: _travel(cost, cells[labels == label]) for label in (True, False)}
+
+    @cache
+    def travel(chosen: tuple[bool, ...]) -> DoubleArray:  # most maps are wrong at the same prompts
+        return _travel(cost, cells[np.array(chosen)])
+
     for k, threshold in enumerate(thresholds):
         for label in (True, False):
             mine = wrong[k] & (labels == label)
             if mine.any():
-                share = _falloff(_travel(cost, cells[mine]), far[not label], reach)
+                there, others = travel(tuple(mine)), travel(tuple(labels != label))
+                share = _falloff(there, others, reach)
                 out[k] += (share * (_target(threshold, label) - out[k])).astype(np.float32)
     return out
 
