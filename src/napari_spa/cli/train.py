@@ -76,7 +76,7 @@ def _baseline_config(options: argparse.Namespace) -> BaselineConfig:
     from napari_spa.train.baselines.loop import BaselineConfig
 
     split = None if options.split == "all" else options.split
-    asked = _asked(options, "steps", "batch", "check_every", "patience")
+    asked = _asked(options, "steps", "batch", "check_every", "patience", "precision")
     return BaselineConfig(split=split, single=options.objects, seed=options.seed, **asked)
 
 

@@ -126,9 +126,28 @@ def test_training_again_does_nothing(folder, backbone: str, tmp_path: Path) -> N
     again = train_method("unet", folder, tmp_path / "run", CONFIG, backbone=backbone, compute=CPU)
     assert again == json.loads(json.dumps(first))
     assert (tmp_path / "run" / "last.pt").stat().st_mtime_ns == stamp
+    facts = tmp_path / "run" / "facts.json"
+    del again["precision"]  # as an earlier version wrote it
+    facts.write_text(json.dumps(again))
+    earlier = train_method("unet", folder, tmp_path / "run", CONFIG, backbone=backbone, compute=CPU)
+    assert earlier == again
     other = replace(CONFIG, seed=1)
     with pytest.raises(InputError, match="another seed"):
         train_method("unet", folder, tmp_path / "run", other, backbone=backbone, compute=CPU)
+
+
+@pytest.mark.parametrize("name", ["mh-unet", "mrnet", "probunet", "msa-click"])
+def test_half_the_precision_learns_nearly_the_same(
+    name: str, folder, backbone: str, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, precision="bfloat16")
+    for run, how in (("exact", CONFIG), ("reduced", config)):
+        train_method(name, folder, tmp_path / run, how, backbone=backbone, compute=CPU)
+    exact, reduced = (np.array(curve(tmp_path / run)[1:], float) for run in ("exact", "reduced"))
+    assert not np.array_equal(exact, reduced)
+    np.testing.assert_allclose(exact[:, 1], reduced[:, 1], rtol=0.05)
+    network = load_baseline(tmp_path / "reduced", load_model(backbone, device="cpu"))
+    assert {each.dtype for each in network.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("name", ["probunet", "spa", "msa-click"])

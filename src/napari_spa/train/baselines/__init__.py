@@ -84,7 +84,8 @@ def train_method(
         plan["backbone_sha256"] = model.identity.sha256
     wanted = plan | asdict(config)
     done = trained_facts(run)
-    if done and all(done.get(key) == value for key, value in wanted.items()):
+    known = asdict(BaselineConfig()) | done  # what an earlier version did not write is as it was
+    if done and all(known.get(key) == value for key, value in wanted.items()):
         return done
     examples = read_examples(folder, config)
     torch.manual_seed(config.seed)

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -181,6 +181,8 @@ class BaselineConfig:
     only: str | None = None  # learn from one rater alone, or from all but one
     without: str | None = None
     single: bool = False  # each connected object of the masks is one
+    # Of the network while it learns; losses and scores are float32.
+    precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0  # of everything random
 
     def check(self) -> None:
@@ -316,7 +318,9 @@ class BaselineRun:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key)  # dropout, and what a loss draws
             moved = tuple(part.to(self._compute.device, non_blocking=True) for part in batch)
-            loss = self._task.loss(moved, torch.Generator().manual_seed(key))
+            reduced = self._config.precision == "bfloat16"
+            with torch.autocast(self._compute.device.type, torch.bfloat16, enabled=reduced):
+                loss = self._task.loss(moved, torch.Generator().manual_seed(key))
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -349,7 +353,8 @@ class BaselineRun:
     def _go_on(self, path: Path) -> None:
         content: Any = read_weights_file(path).content
         try:
-            kept, wanted = json.loads(content["plan"]), json.loads(self._plan)
+            kept = asdict(BaselineConfig()) | json.loads(content["plan"])
+            wanted = json.loads(self._plan)
             other = sorted(key for key in wanted if kept.get(key) != wanted[key])
             if not other:
                 self._task.network.load_state_dict(content["network"])

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from napari_spa.errors import ModelError
 from napari_spa.model.sam import import_modeling
-from napari_spa.train.steps import StepConfig, soft_dice_loss, step_loss
+from napari_spa.train.steps import StepConfig, in_float32, soft_dice_loss, step_loss
 from napari_spa.train.windows import PlayedPrompts, Window, corrective_clicks, draw_boxes
 
 if TYPE_CHECKING:
@@ -289,6 +289,7 @@ class WholeImage(nn.Module):
         raise NotImplementedError
 
 
+@in_float32
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy plus soft Dice of ``(B, 1, S, S)`` logits, as all of them are trained."""
     entropy = functional.binary_cross_entropy_with_logits(logits, target)
@@ -348,7 +349,7 @@ class MultiHead(WholeImage):
 
     def loss(self, batch: RatedBatch) -> Tensor:
         """Each head's loss against its own rater, where that one marked the image."""
-        logits = self.network(batch.pixels)
+        logits = self.network(batch.pixels).float()
         entropy = functional.binary_cross_entropy_with_logits(
             logits, batch.masks, reduction="none"
         ).mean(dim=(2, 3))
@@ -415,7 +416,7 @@ class _GaussianNet(nn.Module):
         self.head = nn.Linear(widths[-1], 2 * latent)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        both: Tensor = self.head(self.encoder(pixels)[-1].mean(dim=(2, 3)))
+        both: Tensor = self.head(self.encoder(pixels)[-1].mean(dim=(2, 3))).float()
         mean, log = both.chunk(2, dim=1)
         return mean, log.clamp(-5, 3)
 
@@ -449,7 +450,9 @@ class MrNet(WholeImage):
         weights = weights / weights.sum(dim=1, keepdim=True)
         fused = batch.fused(weights)
         coarse, raters, final = self._answer(batch.pixels, weights)
-        each = functional.binary_cross_entropy_with_logits(raters, batch.masks, reduction="none")
+        each = functional.binary_cross_entropy_with_logits(
+            raters.float(), batch.masks, reduction="none"
+        )
         known = (each.mean(dim=(2, 3)) * batch.known).sum() / batch.known.sum()
         return mask_loss(final, fused) + mask_loss(coarse, fused) + known
 
