@@ -310,6 +310,18 @@ def test_odd_images_get_an_answer(model, image):
         assert session.pick(0).round == 2
 
 
+def test_what_can_be_undone_is_told_while_another_thread_takes_an_image(session, monkeypatch):
+    session.start(points=[(30, 40)])
+    session.pick(0)
+
+    def between(self: RefinementSession) -> Phase:
+        self.set_image(IMAGE.copy())
+        return Phase.CHOOSING
+
+    monkeypatch.setattr(RefinementSession, "phase", property(between))
+    assert (session.can_undo, session.can_redo) == (True, False)
+
+
 def test_what_was_learnt_goes_into_the_profile_and_the_next_object(session, tmp_path):
     session.start(points=[(30, 40)])
     session.pick(0)
