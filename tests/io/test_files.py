@@ -57,6 +57,16 @@ def test_a_name_as_long_as_a_disk_takes_can_be_written(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
+@pytest.mark.parametrize("path", [Path(), Path(Path.cwd().anchor)], ids=["here", "root"])
+def test_a_folder_as_the_file_to_write_is_one_sentence(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="cannot write"), atomic_path(path, sync=False):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
 def test_a_replaced_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny_model import make_model
 
+from napari_spa.errors import DataError
 from napari_spa.io.models.formats import save_model
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.session.session import RefinementSession
@@ -78,6 +79,14 @@ def test_images_that_taught_the_network_are_left_out(data):
     seen = {known.image for known in calibrate.known_objects(data / "a", seen=True, per=9)}
     fresh = {known.image for known in calibrate.known_objects(data / "a", seen=False, per=9)}
     assert (seen, fresh) == ({"1"}, {"0", "1", "2"})
+
+
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_a_listed_image_without_its_file_is_one_sentence(data, part):
+    (data / "a" / "split.csv").write_text("name,split\n0,val\n")
+    (data / "a" / part / "0.png").unlink()
+    with pytest.raises(DataError, match=rf"{part} holds no file named 0\."):
+        list(calibrate.known_objects(data / "a", seen=True, per=9))
 
 
 def test_what_is_no_data_is_one_sentence(weights, tmp_path, capsys):

@@ -53,7 +53,7 @@ def atomic_path(path: Path, *, sync: bool = True, within: Path | None = None) ->
     path = Path(path)
     with explained("write", path):
         make_folder(path.parent, within)
-        temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
+        temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}"
         kept = _mode(path)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o666 if kept is None else 0o600))
     try:

@@ -164,9 +164,13 @@ def _masks(
             if len(marked):
                 found.append(marked[rng.integers(len(marked))])
         return case.image, found
-    pixels = read_image(by_stem(folder / "images")[name])[0]
-    place = folder / "masks" if (folder / "masks").is_dir() else folder / "labels"
-    labels = read_image(by_stem(place)[name])[0]
+    masks = folder / "masks" if (folder / "masks").is_dir() else folder / "labels"
+    found = []
+    for place in (folder / "images", masks):
+        if (path := by_stem(place).get(name)) is None:
+            raise DataError(f"{place} holds no file named {name}.")
+        found.append(read_image(path)[0])
+    pixels, labels = found
     return pixels, [labels == number for number in numbers_of(labels)]
 
 

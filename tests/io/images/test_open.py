@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -261,6 +262,19 @@ def test_pages_that_lead_in_a_circle_are_refused(tmp_path, empty, bigtiff):
         content += struct.pack(form.tagnoformat, 0) + struct.pack(form.offsetformat, target)
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"circle\.tif .*: its pages lead in a circle"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_pages_cut_at_their_very_beginning_are_missed(tmp_path, bigtiff):
+    path = tmp_path / "cut.tif"
+    with tifffile.TiffWriter(path, bigtiff=bigtiff) as writer:
+        for value in (1, 2, 3):
+            writer.write(np.full((8, 9), value, np.uint8), metadata=None, contiguous=False)
+    with tifffile.TiffFile(path) as tiff:
+        last = tiff.pages[2].offset
+    os.truncate(path, last + 1)
+    with pytest.raises(InputError, match="cut short"):
         read_image(path)
 
 

@@ -10,6 +10,7 @@ from tiny_model import make_model
 from napari_spa.core.mixture import responsibilities
 from napari_spa.errors import Cancelled, InputError, ProfileError, SessionError, SpaError
 from napari_spa.io.profiles import PreferenceProfile
+from napari_spa.refine.engine import image_plane
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.engine.view import FieldOfView
 from napari_spa.refine.log.serialization import decision_from_record, decision_to_record
@@ -308,6 +309,32 @@ def test_odd_images_get_an_answer(model, image):
     assert p.mask.shape == image.shape[:2]
     if p.candidates:
         assert session.pick(0).round == 2
+
+
+def test_pixels_that_were_written_to_are_looked_at_again(model, monkeypatch):
+    monkeypatch.setattr(image_plane, "_WHOLE", 100)  # as of an image of which a part is digested
+    monkeypatch.setattr(image_plane, "_BLOCK", 2)
+    monkeypatch.setattr(image_plane, "_BLOCKS", 2)
+    image, fresh = IMAGE.copy(), RefinementSession(model, seed=3, config=CONFIG)
+    session = RefinementSession(model, seed=3, config=CONFIG)
+    session.set_image(image)
+    session.start(points=[(30, 40)])
+    image[10:60, 10:80] = 255 - image[10:60, 10:80]
+    for one in (session, fresh):
+        one.set_image(image)
+    assert same(session.start(points=[(30, 40)]), fresh.start(points=[(30, 40)]))
+
+
+def test_what_can_be_undone_is_told_while_another_thread_takes_an_image(session, monkeypatch):
+    session.start(points=[(30, 40)])
+    session.pick(0)
+
+    def between(self: RefinementSession) -> Phase:
+        self.set_image(IMAGE.copy())
+        return Phase.CHOOSING
+
+    monkeypatch.setattr(RefinementSession, "phase", property(between))
+    assert (session.can_undo, session.can_redo) == (True, False)
 
 
 def test_what_was_learnt_goes_into_the_profile_and_the_next_object(session, tmp_path):

@@ -252,6 +252,9 @@ def test_patients_are_not_divided_and_raters_are_chosen(folder) -> None:
     folder.patients = dict.fromkeys(map(str, range(6)), "one")
     with pytest.raises(DataError, match="too few to train on"):
         read_examples(folder, config)
+    folder.paths = {"5": folder.paths["5"]}  # marked by one
+    with pytest.raises(DataError, match="0 images are too few"):
+        read_examples(folder, replace(config, without="loose"))
 
 
 def test_what_a_batch_is_fused_to() -> None:

@@ -67,7 +67,7 @@ def _check_pages(tiff: TiffFile) -> None:
     while offset:
         if offset in seen:
             raise ValueError("its pages lead in a circle")
-        if offset >= file.size:  # tifffile would take those before for all
+        if offset + form.tagnosize > file.size:  # tifffile would take those before for all
             raise ValueError("it is cut short")
         seen.add(offset)
         try:

@@ -106,7 +106,8 @@ class SpaPredictor:
         image_plane = ImagePlane.of(image)
         if image_plane.small:
             image_plane = image_plane.loaded()
-        if self._canvas is not None and self._canvas.shows(image_plane):
+        known = image_plane.small or isinstance(image, ImagePlane)  # else it may be written to
+        if known and self._canvas is not None and self._canvas.shows(image_plane):
             return True
         canvas = ImageSampler(image_plane)
         canvas.fingerprint  # noqa: B018  of the pixels as they are now, which may be written to

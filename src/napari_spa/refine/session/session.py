@@ -190,12 +190,14 @@ class RefinementSession:
     @property
     def can_undo(self) -> bool:
         """Whether there is an earlier round to go back to."""
-        return self.phase is Phase.CHOOSING and bool(self._choosing("undo").past)
+        timeline = self._timeline  # another thread may take the next image meanwhile
+        return timeline is not None and not self._accepted and bool(timeline.past)
 
     @property
     def can_redo(self) -> bool:
         """Whether an undone round can be computed again."""
-        return self.phase is Phase.CHOOSING and bool(self._choosing("redo").future)
+        timeline = self._timeline
+        return timeline is not None and not self._accepted and bool(timeline.future)
 
     # ---------------------------------------------------------------- what one can do
 

@@ -87,7 +87,7 @@ def read_examples(folder: CaseFolder, config: BaselineConfig) -> RatedExamples:
     for case in cases:
         marked = dict(zip(case.raters, case.masks, strict=True))
         nothing = np.zeros_like(case.masks[0])
-        masks = np.stack([marked.get(rater, nothing) for rater in kept])
+        masks = np.stack([marked.get(rater, nothing) for rater in kept] or [nothing])
         known = np.asarray(masks.any(axis=(1, 2)))
         if not known.any():
             continue
