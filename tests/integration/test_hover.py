@@ -279,6 +279,18 @@ def test_there_is_none_where_a_click_would_start_nothing(dock, qtbot):
     comes()
 
 
+def test_it_brings_no_layer_back_as_it_goes(dock, qtbot):
+    viewer = dock.controller.viewer
+    click(qtbot, dock, FIRST)
+    dock.controller.accept()
+    rest(dock, NEXT)
+    qtbot.waitUntil(lambda: bool(outlines(dock)), timeout=20_000)
+    viewer.layers.remove("coins")
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1)  # the objects stay
+    rest(dock, FIRST)
+    assert len(viewer.layers) == 1
+
+
 def test_it_is_as_rough_as_one_look_and_leaves_the_session_alone():
     session = RefinementSession(load_model(), config=EngineConfig(samples=12))
     session.set_image(data.coins())

@@ -145,7 +145,8 @@ class PromptLayers:
         self, lines: Sequence[NDArray[np.float64]], plane: Plane | None = None
     ) -> None:
         """Draw thin lines, (row, column), for a moment; none ends it."""
-        self.make()
+        if lines:
+            self.make()
         self._lines, self._plane = list(lines), plane or self._plane
         self._draw_shapes()
 
