@@ -184,3 +184,14 @@ def test_an_estimate_of_what_fails_says_so(tmp_path):
     found = estimate(plan, tools=TOOLS)
     assert found.problem == "a.png cannot be used."
     assert found.seconds != found.seconds  # not a number
+
+
+def test_an_image_of_which_not_all_was_opened_is_no_failure_in_an_estimate(tmp_path):
+    plan = make_folder(tmp_path, {"a.png": "blob 1"})
+
+    def segment(*task):
+        return replace(TOOLS.segment(*task), problem="it holds 2 images; the first is used.")
+
+    found = estimate(plan, tools=replace(TOOLS, segment=segment))
+    assert not found.problem
+    assert found.seconds >= 0

@@ -279,6 +279,43 @@ def test_there_is_none_where_a_click_would_start_nothing(dock, qtbot):
     comes()
 
 
+def test_it_brings_no_layer_back_as_it_goes(dock, qtbot):
+    viewer = dock.controller.viewer
+    click(qtbot, dock, FIRST)
+    dock.controller.accept()
+    rest(dock, NEXT)
+    qtbot.waitUntil(lambda: bool(outlines(dock)), timeout=20_000)
+    viewer.layers.remove("coins")
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1)  # the objects stay
+    rest(dock, FIRST)
+    assert len(viewer.layers) == 1
+
+
+def test_it_is_not_drawn_on_an_image_that_was_removed_meanwhile(dock, qtbot, monkeypatch):
+    controller, viewer, begun, going = dock.controller, dock.controller.viewer, Event(), Event()
+    click(qtbot, dock, FIRST)
+    controller.accept()
+    other = viewer.add_image(data.coins(), name="other")
+    controller.images.annotate(other)
+    outline_at = RefinementSession.outline_at
+
+    def slow(session, point):
+        begun.set()
+        going.wait(20)
+        return outline_at(session, point)
+
+    monkeypatch.setattr(RefinementSession, "outline_at", slow)
+    rest(dock, NEXT)
+    qtbot.waitUntil(begun.is_set, timeout=10_000)
+    viewer.layers.remove(other)
+    qtbot.wait(100)
+    going.set()
+    qtbot.waitUntil(lambda: not controller.worker._ahead, timeout=20_000)
+    qtbot.wait(100)
+    left = [layer.name for layer in viewer.layers if layer.name.startswith("other")]
+    assert left == ["other: objects"]
+
+
 def test_it_is_as_rough_as_one_look_and_leaves_the_session_alone():
     session = RefinementSession(load_model(), config=EngineConfig(samples=12))
     session.set_image(data.coins())

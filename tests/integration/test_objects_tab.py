@@ -158,6 +158,28 @@ def test_an_object_is_deleted_on_one_slice_alone(annotator):
     np.testing.assert_array_equal(annotator.pixels(), before)
 
 
+def test_an_object_deleted_on_one_slice_stays_active_on_another(annotator):
+    annotator.take_over()
+    act, controller, show = annotator.dock.objects, annotator.controller, annotator.viewer.dims
+    with annotator.qtbot.waitSignal(controller.proposed, timeout=60_000):
+        act.reopen(7)  # on the first slice
+    annotator.idle()
+    show.set_current_step(0, 1)
+    act.delete_here(7)
+    assert controller.active.number == 7
+    assert not (annotator.pixels()[1] == 7).any()
+    controller.accept()
+    show.set_current_step(0, 1)
+    controller.selected = 8
+    with annotator.qtbot.waitSignal(controller.proposed, timeout=60_000):
+        annotator.dock.propagation.propagate_one(1)
+    annotator.idle()
+    act.delete_here(8)  # where it was not accepted yet
+    assert controller.active is None
+    assert len(annotator.objects[8].parts) == 2
+    assert not annotator.failed
+
+
 def test_what_is_there_already_is_left_alone_when_a_layer_is_taken_over(annotator):
     annotator.take_over()
     before = annotator.pixels()

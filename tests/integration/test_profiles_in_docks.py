@@ -243,6 +243,7 @@ def test_where_two_would_disagree_is_drawn_and_goes(open_dock, people, qtbot):
     np.testing.assert_array_equal(drawn(SECOND_COLOUR), found.only_second)
     layer.rotate, layer.scale = 20, (1, 0.5, 0.5)  # the layer goes where the image goes
     np.testing.assert_allclose(view.scale, layer.scale)
+    np.testing.assert_array_equal(drawn(FIRST_COLOUR), found.only_first)
     bar = dock.parts.profile
     assert f"Dice\u00a0{found.dice:.2f}" in bar.comparison_words.text()
     assert bar.comparison.isVisibleTo(dock)

@@ -103,7 +103,7 @@ def estimate(
         seconds=math.nan if failed else measured.seconds * times / min(workers, len(to_do)),
         disk=round(measured.disk * times),
         measured=task.name,
-        problem=measured.result.problem,
+        problem=measured.result.problem if failed else "",
         planes=measured.planes,
     )
 

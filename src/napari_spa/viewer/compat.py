@@ -90,7 +90,9 @@ def outlines(
     """
     rows, columns = part or (slice(0, labels.shape[0]), slice(0, labels.shape[1]))
     shape = rows.stop - rows.start, columns.stop - columns.start
-    found = np.full(shape, background, labels.dtype)
+    found = np.zeros(shape, labels.dtype)  # which takes no time until it is written to
+    if background:
+        found[:] = background
     for top in range(rows.start, rows.stop, _TILE_SIDE):
         for left in range(columns.start, columns.stop, _TILE_SIDE):
             tile = (

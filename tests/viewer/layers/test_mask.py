@@ -1,5 +1,9 @@
 """How the mask looks: outlines as wide on the screen at any zoom, colours that stand out."""
 
+import mmap
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -24,6 +28,16 @@ def test_outlines_are_those_of_napari(width, side, monkeypatch):
     labels = ndimage.label(noise > 0)[0]
     np.testing.assert_array_equal(outlines(labels, width), get_contours(labels, width, 0))
     assert not outlines(np.zeros_like(labels), width).any()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says what memory is in use")
+def test_where_no_label_is_no_memory_is_written_to():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    labels, before = np.zeros((8192, 8192), np.uint16), resident()
+    found = outlines(labels, 1)
+    assert resident() - before < found.nbytes / 2
 
 
 def test_a_part_of_a_layer_has_the_outlines_of_the_whole():

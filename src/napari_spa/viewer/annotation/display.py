@@ -155,6 +155,7 @@ class HoverPreview(QObject):
         self._rested = later(self, self._on_rested, _REST_MS)
         controller.viewer.mouse_move_callbacks.append(self._on_move)
         controller.worker.busy_changed.connect(self._hide)
+        controller.images.changed.connect(self._hide)
         controller.proposed.connect(self._on_proposed)
 
     def switch(self, on: bool) -> None:

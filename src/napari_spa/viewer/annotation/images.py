@@ -488,9 +488,8 @@ class ClassList(QObject):
 
     def _swap(self, before: str, after: str) -> None:
         current = after if self.current == before else self.current
-        if any(
-            one.name == before for one in self.entries
-        ):  # one of the new name may be there by now
+        if any(one.name == before for one in self.entries):
+            # One of the new name may be there by now.
             others = [one for one in self.entries if one.name != after]
             self.replace([replace(o, name=after) if o.name == before else o for o in others])
         self.choose(current)

@@ -108,9 +108,10 @@ class ObjectActions(QObject):
         if annotated is None or controller.waits(partial(self.delete, number, plane)):
             return
         controller.images.painting.flush()
-        if annotated.active is not None and annotated.active.number == number:
+        active, held = annotated.active, annotated.annotation.objects.get(number)
+        if active is not None and active.number == number and plane in (None, active.plane):
             controller.discard_active()
-            if number not in annotated.annotation.objects:
+            if held is None or (plane is not None and held.on(plane) is None):
                 return
         annotated.remove(number, plane)
         where = "" if plane is None else " on this slice"

@@ -120,7 +120,7 @@ class PromptLayers:
         """Draw the prompts and the field of view of a round."""
         self.make()
         self._plane, self._frame, self._box, self._path = plane, view, box, []
-        self._lines, self._areas = [], []
+        self._lines = []
         places = plane.points(np.array([(c.row, c.column) for c in clicks]).reshape(-1, 2))
         self._draw_points(places, ["yes" if c.label else "no" for c in clicks], plane.axes)
         self._draw_shapes()
@@ -145,7 +145,8 @@ class PromptLayers:
         self, lines: Sequence[NDArray[np.float64]], plane: Plane | None = None
     ) -> None:
         """Draw thin lines, (row, column), for a moment; none ends it."""
-        self.make()
+        if lines:
+            self.make()
         self._lines, self._plane = list(lines), plane or self._plane
         self._draw_shapes()
 
