@@ -449,8 +449,11 @@ class ObjectView(QTableView):
             Qt.Key.Key_F2: self.renamed,
         }
         number = self.selected()
+        current = self.currentIndex()
         if plain and number and event.key() in asked:
             asked[Qt.Key(event.key())].emit(number)
+        elif event.key() == Qt.Key.Key_Down and number is None and current.isValid():
+            self.select(self._objects.number_at(current.row()))  # the heir, which is the next
         elif event.key() in _MOVES:
             super().keyPressEvent(event)
         else:
