@@ -186,6 +186,19 @@ def test_a_question_stays_with_its_image_until_it_is_answered(open_docks, few, q
     assert not answers_of(dock)
 
 
+def test_an_image_that_is_passed_over_is_named_in_both_docks(open_docks, few, qtbot):
+    _, dock, refine_dock = open_docks()
+    open_folder(qtbot, dock, few)
+    said = []
+    refine_dock.controller.status_message.connect(said.append)
+    (few / "cell2.png").unlink()
+    dock.controller._reader.forget()  # or what was read ahead would still be shown
+    dock.controller.step(1)
+    until(qtbot, lambda: dock.controller.current == "cell3.png")
+    assert dock.parts.status.text().startswith("Passed over: cell2.png")
+    assert said[-1] == dock.parts.status.text()
+
+
 @pytest.mark.parametrize("shape", [SHAPE, (SHAPE[0] + 8, SHAPE[1])])
 def test_work_on_another_image_is_set_aside(open_docks, few, qtbot, shape):
     _, dock, refine_dock = open_docks()

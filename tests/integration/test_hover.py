@@ -66,6 +66,15 @@ def test_a_resting_pointer_shows_what_a_click_would_start(dock, qtbot):
     assert not outlines(dock)
 
 
+def test_a_pointer_that_leaves_the_image_takes_the_outline_along(dock, qtbot):
+    click(qtbot, dock, FIRST)
+    dock.controller.viewer.mouse_over_canvas = True
+    rest(dock, NEXT)
+    qtbot.waitUntil(lambda: bool(outlines(dock)), timeout=10_000)
+    dock.controller.viewer.mouse_over_canvas = False
+    assert not outlines(dock)
+
+
 @pytest.fixture
 def encoded(monkeypatch):
     """Return the views that are encoded, as they are."""

@@ -745,6 +745,32 @@ def test_cancel_ends_the_search_and_leaves_everything(open_annotator):
     assert annotator.status_message[-1].startswith("Stopped.")
 
 
+@pytest.mark.slow
+def test_what_segment_all_found_before_cancel_stays(open_annotator, monkeypatch):
+    monkeypatch.setattr("napari_spa.viewer.annotation.finding._LOOK_S", 0.0)
+    image = np.full((160, 200), 30, np.uint8)
+    for place in ((40, 40), (40, 110), (110, 60), (110, 150)):
+        image[disk(place, 17)] = 170
+    tiny = load_model("spa-tiny")
+    annotator = open_annotator(image, lambda name: RefinementSession(tiny))
+    show = PromptLayers.show_outline
+
+    def cancel_at_first(layers, lines, *plane):
+        show(layers, lines, *plane)
+        if lines:
+            annotator.controller.cancel()
+
+    monkeypatch.setattr(PromptLayers, "show_outline", cancel_at_first)
+    annotator.table.segment_requested.emit()
+    annotator.qtbot.waitUntil(lambda: not annotator.controller.busy, timeout=240_000)
+    assert 1 <= len(annotator.objects) < 4
+    assert {one.status for one in annotator.objects.values()} == {"review"}
+    assert "found before it was stopped. Keep or drop" in annotator.status_message[-1]
+    annotator.assert_logged()
+    annotator.dock.objects.undoing.undo_act()
+    assert not annotator.objects
+
+
 def test_a_label_to_refine_is_recommended_as_it_is(annotator):
     layer = annotator.add_labels()
     annotator.dock.objects.refine_at((0.0, 15.0, 40.0))

@@ -93,3 +93,20 @@ def test_a_removed_image_is_let_go_of(old, monkeypatch, qapp):
     old.spare()
     controller.close()
     assert not gc.get_freeze_count()
+
+
+def test_an_image_that_came_since_is_let_go_of_without_a_search_of_all(old, monkeypatch, qapp):
+    monkeypatch.setattr("napari_spa.viewer.annotation.controller.old_objects", old)
+    viewer = ViewerModel()
+    controller = AnnotationController(viewer)
+    viewer.add_layer(Image(np.zeros((9, 9))))
+    old.spare()
+    for _ in range(2):
+        viewer.add_layer(Image(np.zeros((9, 9))))
+    old.spare(again=False)
+    gone = weakref.ref(viewer.layers[1])
+    viewer.layers.remove(gone())
+    assert gc.get_freeze_count()
+    gc.collect()
+    assert gone() is None
+    controller.close()

@@ -18,7 +18,7 @@ from napari_spa.core.types import (
     Proposal,
     Region,
 )
-from napari_spa.errors import InputError
+from napari_spa.errors import Cancelled, InputError
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.session.prompt_validation import interior_click
 
@@ -182,7 +182,10 @@ def generate_plane_masks(
     progress: Progress = silent,
     seen: Callable[[Found], None] = lambda found: None,
 ) -> list[Found]:
-    """Find the objects on the plane shown; each is ``seen`` at once, of alike ones one stays."""
+    """Find the objects on the plane shown; each is ``seen`` at once, of alike ones one stays.
+
+    Cancelled after the first is found, it returns those that are found by then.
+    """
     session = engine.session
     height, width = session.sampler.shape
     sights = _first_look(config, engine, _part_of(progress, 0.0, 0.5))
@@ -190,7 +193,13 @@ def generate_plane_masks(
     scores: list[float] = []
     sure: list[LocalMask] = []
     for number, sight in enumerate(sights, start=1):
-        progress(0.5 + 0.5 * number / len(sights), f"outlining object {number} of {len(sights)}")
+        share, message = number / len(sights), f"outlining object {number} of {len(sights)}"
+        try:
+            progress(0.5 + 0.5 * share, message)
+        except Cancelled:
+            if not found:
+                raise
+            break
         click = interior_click(sight.mask)
         if covers(sure, click.row, click.column):
             continue

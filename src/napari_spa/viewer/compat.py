@@ -198,20 +198,24 @@ class OldObjects:
     runs: in a napari with PyTorch for 100 to 400 ms, several times while PyTorch is imported and
     once in some twenty rounds.  What is left out is let go of when nothing refers to it, but not
     in cycles, as removed layers are: so :meth:`search` has to come before a layer is removed.
+    napari collects garbage for each, which takes long where all is looked at.
     """
 
     def __init__(self) -> None:
         self._spared = self._later = False
 
-    def spare(self) -> None:
-        """Look at nothing again that is there now, unless someone else spares what they want."""
-        if self._spared or not gc.get_freeze_count():
+    def spare(self, *, again: bool = True) -> None:
+        """Look at nothing again that is there now, unless someone else spares what they want.
+
+        Without ``again`` what came since the last time stays looked at.
+        """
+        if again if self._spared else not gc.get_freeze_count():
             gc.freeze()
             self._spared = True
 
-    def search(self, _: object = None) -> None:
-        """Look at everything again."""
-        if self._spared and not self._later:
+    def search(self, removing: Any = None) -> None:
+        """Look at everything again, unless the layer that is removed came since."""
+        if self._spared and not self._later and not _is_looked_at(removing):
             gc.unfreeze()
             self._spared = False
 
@@ -236,6 +240,12 @@ class OldObjects:
         finally:
             self.spare()
             gc.enable()
+
+
+def _is_looked_at(removing: Any) -> bool:
+    """Tell whether searches find the layer that an event is about."""
+    layer = None if removing is None else removing.source[removing.index]
+    return layer is not None and any(each is layer for each in gc.get_objects())
 
 
 old_objects = OldObjects()

@@ -205,6 +205,7 @@ def test_an_object_is_deleted_from_one_slice_or_from_all(annotation, array):
     for plane in PLANES:
         annotation.commit(1, part_on(plane), mask(0, 0, 2, 2))
     annotation.remove(1, PLANES[1])
+    assert annotation.last_change.act == "delete object 1 on one slice"
     assert areas(annotation) == {1: {PLANES[0]: 4, PLANES[2]: 4}} == counted(array)
     annotation.remove(1)
     assert not array.any()

@@ -10,7 +10,12 @@ from napari.layers import Image, Points
 
 from napari_spa.core.plane import Plane
 from napari_spa.errors import InputError
-from napari_spa.viewer.annotation.click_target import click_target, clicked_image, stored_mask
+from napari_spa.viewer.annotation.click_target import (
+    check_in_sight,
+    click_target,
+    clicked_image,
+    stored_mask,
+)
 from napari_spa.viewer.annotation.prompts import box_between
 
 
@@ -132,3 +137,29 @@ def test_a_click_on_what_is_seen_does_not_go_to_what_is_hidden():
     clicked_image(layers, annotated_image(coins, active=annotated.active, others=(cell,)))
     layers.selection.active = None
     clicked_image(layers, annotated)  # as while the image is hidden to see the mask alone
+
+
+def test_a_click_on_what_is_seen_does_not_go_to_what_lies_under_it():
+    viewer = ViewerModel()
+    coins = viewer.add_image(np.zeros((8, 9)), name="coins")
+    ours = viewer.add_labels(np.zeros((8, 9), np.int32))
+    cell = viewer.add_image(np.zeros((5, 4, 4)), name="cell", blending="translucent_no_depth")
+    annotated = annotated_image(coins, active=SimpleNamespace(number=2))
+    annotated.owns = lambda layer: layer is ours
+    with pytest.raises(InputError, match="not accepted yet, and cell lies over it; accept"):
+        check_in_sight(viewer, annotated, (0, 2, 2))
+    check_in_sight(viewer, annotated, (0, 6, 6))  # beside it
+    annotated.display.channels.others = (cell,)
+    check_in_sight(viewer, annotated, (0, 2, 2))
+    annotated.display.channels.others = ()
+    for name, value in (("opacity", 0.5), ("blending", "additive"), ("visible", False)):
+        before = getattr(cell, name)
+        setattr(cell, name, value)
+        check_in_sight(viewer, annotated, (0, 2, 2))
+        setattr(cell, name, before)
+    viewer.layers.move(0, 3)  # our layers and the image above it
+    viewer.layers.move(0, 3)
+    viewer.layers.selection.active = cell
+    check_in_sight(viewer, annotated, (0, 2, 2))
+    annotated.active = None
+    check_in_sight(viewer, annotated, (0, 2, 2))

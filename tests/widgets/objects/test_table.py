@@ -140,6 +140,19 @@ def test_columns_sort_by_number(table, column: int, ascending: list[int]):
     assert shown_numbers(table) == ascending[::-1]
 
 
+def test_a_heading_at_the_right_makes_room_for_the_arrow(table):
+    def headings() -> list[str]:
+        return [model.headerData(at, Qt.Orientation.Horizontal) for at in (NUMBER, AREA)]
+
+    model = table.view.model()
+    assert headings() == ["Id", "Area"]
+    table.view.sort_by(AREA)
+    assert headings()[1].strip() == "Area"
+    assert len(headings()[1]) > len("Area")
+    table.view.sort_by(NUMBER)
+    assert headings() == ["Id", "Area"]
+
+
 def test_slices_of_two_stack_axes_sort_by_both(table):
     texts = ["10.2", "2.9–11", "2.10", "2.9, 2.30", ""]
     table.set_rows(
@@ -253,7 +266,12 @@ def test_who_was_deleted_leaves_their_place_but_no_selection(table, asked, qtbot
     qtbot.keyClick(table.view, Qt.Key.Key_Delete)
     assert asked == []
     qtbot.keyClick(table.view, Qt.Key.Key_Down)
-    assert table.view.selected() == 6  # one after 5, which took the place of 4
+    assert table.view.selected() == 5  # which took the place of 4
+    qtbot.keyClick(table.view, Qt.Key.Key_Down)
+    assert table.view.selected() == 6
+    table.set_rows([row for row in many(9) if row.number not in (4, 6)])
+    qtbot.keyClick(table.view, Qt.Key.Key_Up)
+    assert table.view.selected() == 5
     table.set_rows([])
     assert table.view.selected() is None
 

@@ -274,7 +274,8 @@ class Change:
             before, after = (each.get(self.number) for each in (self.before, self.after))
             renamed = before and after and before.name != after.name
             verb = "rename" if renamed else "classify"
-        return f"{verb} object {self.number}"
+        where = " on one slice" if verb == "delete" and self.number in self.after else ""
+        return f"{verb} object {self.number}{where}"
 
     @property
     def accepted(self) -> Part | None:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 Aim = Literal["auto", "current", "next"]
 """Whether a prompt is for the current object, for the next one, or as its place says."""
 
+_SOLID = ("opaque", "translucent", "translucent_no_depth")
+"""How images are blended through which nothing is seen while they are fully opaque."""
+
 _SKEW = 1e-6
 """Pixels of labels to a pixel of the image, below which an axis stands still."""
 
@@ -83,6 +86,31 @@ def clicked_image(layers: LayerList, current: AnnotatedImage | None) -> Image:
             f"accept or discard it, or show {name} again."
         )
     return image
+
+
+def check_in_sight(
+    viewer: ViewerModel, current: AnnotatedImage | None, position: tuple[float, ...]
+) -> None:
+    """Refuse a click for an active object under the chosen image; ``InputError``.
+
+    That lies at this world position above all that is drawn of the object, and cannot be seen
+    through: what came of the click could not be seen.
+    """
+    layers, over = viewer.layers, viewer.layers.selection.active
+    if current is None or current.active is None or not isinstance(over, Image):
+        return
+    if over is current.image or over in current.display.channels.others or not over.visible:
+        return
+    above = layers[layers.index(over) :]
+    if over.opacity < 1 or str(over.blending) not in _SOLID or any(map(current.owns, above)):
+        return
+    place, extents = to_data(viewer, over, position), np.array(spatial_shape(over))
+    if ((place >= -0.5) & (place <= extents - 0.5)).all():
+        name = current.image.name
+        raise InputError(
+            f"object {current.active.number} of {name} is not accepted yet, and {over.name} lies "
+            f"over it; accept or discard it, or hide {over.name}."
+        )
 
 
 def accepted_at(annotated: AnnotatedImage, plane: Plane, row: float, column: float) -> int | None:

@@ -133,7 +133,7 @@ class AnnotationController(QObject):
         unready, self._unready = self._unready, False
         loaded = self.model.session is not None
         if loaded:
-            old_objects.spare()
+            old_objects.spare(again=False)  # layers that came since may go soon
         if unready and not loaded and not self.busy:
             self.worker.submit_idle(self.model.rehearsal())
 

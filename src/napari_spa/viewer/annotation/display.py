@@ -154,6 +154,7 @@ class HoverPreview(QObject):
         self._seen: tuple[object, ...] = ()  # the session and what it reads, and what that is
         self._rested = later(self, self._on_rested, _REST_MS)
         controller.viewer.mouse_move_callbacks.append(self._on_move)
+        controller.viewer.events.mouse_over_canvas.connect(self._hide)
         controller.worker.busy_changed.connect(self._hide)
         controller.images.changed.connect(self._hide)
         controller.proposed.connect(self._on_proposed)
@@ -166,7 +167,9 @@ class HoverPreview(QObject):
     def release(self) -> None:
         """Follow the pointer no more."""
         self._hide()
-        callbacks = self._controller.viewer.mouse_move_callbacks
+        viewer = self._controller.viewer
+        viewer.events.mouse_over_canvas.disconnect(self._hide)
+        callbacks = viewer.mouse_move_callbacks
         if self._on_move in callbacks:
             callbacks.remove(self._on_move)
 

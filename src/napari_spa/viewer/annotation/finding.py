@@ -98,7 +98,7 @@ class AutomaticSegmentation(QObject):
         load, look, sizes = controller.model.loader(), annotated.look, _sizes(annotated, plane)
         image_plane, group = image_plane_of(annotated.image, plane, look), new_group()
 
-        def job(handle: JobHandle) -> None:
+        def job(handle: JobHandle) -> bool:
             from napari_spa.batch.auto import generate_plane_masks
 
             engine = _engine_like(load(handle))
@@ -120,6 +120,7 @@ class AutomaticSegmentation(QObject):
 
             for found in generate_plane_masks(config, engine, plane, looked, handle, seen):
                 handle.report(found)
+            return handle.stopping
 
         def write(value: tuple[DoubleArray, ...] | Found | ModelIdentity) -> None:
             if isinstance(value, ModelIdentity):
@@ -290,7 +291,7 @@ class AutomaticSegmentation(QObject):
 
     def _begin(
         self,
-        job: Callable[[JobHandle], None],
+        job: Callable[[JobHandle], bool | None],  # tells whether it was stopped before its end
         write: Callable[[Any], None],
         done: str,
         also: str = "",
@@ -301,14 +302,17 @@ class AutomaticSegmentation(QObject):
             write(value)
             self._controller.objects_changed.emit()
 
-        self._controller.submit(job, lambda _: self._ended(done, also), on_value=on_value)
+        def then(stopped: bool | None) -> None:
+            self._ended(f"{done} before it was stopped" if stopped else done, also)
+
+        self._controller.submit(job, then, on_value=on_value)
 
     def _ended(self, done: str, also: str) -> None:
         words = f"{counted(len(self._written), 'object')} {done}."
         passed = len(self._passed - self._written)
         if passed:
             words += f" {passed} left out: others are there already."
-        if done == "found" and self._written:
+        if done.startswith("found") and self._written:
             words += " Keep or drop them in the tab Objects; Undo takes all back."
         self._controller.status_message.emit(f"{words} {also}".strip())
 

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from napari_spa.core.obedience import box_pixels
 from napari_spa.core.types import Box, LocalMask, Region, Stroke
 from napari_spa.errors import InputError, SpaError
-from napari_spa.viewer.annotation.click_target import Aim, accepted_at, is_elsewhere
+from napari_spa.viewer.annotation.click_target import Aim, accepted_at, check_in_sight, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
 from napari_spa.viewer.layers.planes import click_in_plane, shown_plane, spatial_shape, to_world
@@ -332,6 +332,7 @@ class PromptController(QObject):
         """Start with a prompt, or say more with it, where it was made, when its turn comes."""
         controller = self._controller
         image = controller.image()
+        check_in_sight(controller.viewer, controller.current, positions[0])
         plane = shown_plane(controller.viewer, image)
         points = [
             _inside(self._controller.viewer, image, plane, p, clip=len(positions) > 1)

@@ -78,6 +78,7 @@ class FolderController(QObject):
         self._wanted: str | None = None
         self._question: tuple[str, Answers] = _NO_QUESTION  # about the image on show
         self._onward = 0
+        self._passed: list[str] = []  # why images were passed over on the way to the wanted one
         self._said: str | None = ""  # of the image on show; None: trouble is
         self._closed = False
         self._settled = later(self, self._on_settled, _SETTLED_MS)
@@ -266,7 +267,7 @@ class FolderController(QObject):
         if out is None:
             return
         self._wanted, self._onward = name, onward
-        self._said = ""
+        self._said, self._passed = "", []
         self.asked.emit("", {})
         self.status_message.emit(f"Opening {name}…")
         image = self._reader.image(name, item.path)
@@ -298,7 +299,15 @@ class FolderController(QObject):
         self._say_how_far()
         self.opened.emit(name)
         self._settled.start()
+        self._say_passed()
         self._ask(item)
+
+    def _say_passed(self) -> None:
+        """Say why this is not the image that one might have expected."""
+        passed, self._passed = self._passed, []
+        if passed:
+            more = f" And {counted(len(passed) - 1, 'other')}: the list says why."
+            self._answer(f"Passed over: {passed[0]}{more * (len(passed) > 1)}")
 
     def _ask(self, item: ReadItem) -> None:
         """Ask what is to become of work that may not be of the image as it is now."""
@@ -400,8 +409,9 @@ class FolderController(QObject):
                     {START_AGAIN: partial(self.start_again, name)},
                 )
             return
+        passed = [*self._passed, words]
         self._go(following, onward=self._onward)
-        self.status_message.emit(f"Passed over: {words}")
+        self._passed = passed
 
     def note_unreadable(self, name: str, words: str) -> None:
         """List why an image cannot be opened, as someone else found out."""

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.errors import SpaError
 from napari_spa.io.projects.classes import FILE_NAME
 from napari_spa.viewer.background import later
+from napari_spa.viewer.compat import old_objects
 from napari_spa.viewer.folder.reader import PROFILE_NAME, FolderLogLocation, ReadImage, ReadItem
 from napari_spa.viewer.folder.saver import FolderSaver, PendingSave
 from napari_spa.viewer.layers.planes import plane_on_slider, show_plane
@@ -111,6 +112,7 @@ class FolderImageView(QObject):
             if current.layer in layers:
                 self._place = layers.index(current.layer)
                 layers.remove(current.layer)
+        old_objects.spare(again=False)  # before the next image's layers come, which go as soon
         return current
 
     def _insert(self, layer: Image) -> None:

@@ -141,6 +141,8 @@ _TIPS = (
     "The object's class; right click to change it.",
     "What you call the object; F2 to change it.",
 )
+_RIGHT = (AREA, ROUNDS, QUALITY)  # columns of figures, which end at the right
+_ROOM = 4 * "\N{NO-BREAK SPACE}"  # for the arrow in a heading
 _NO_PARENT = QModelIndex()
 
 
@@ -209,7 +211,9 @@ class ObjectModel(QAbstractTableModel):
             return None
         if role == Qt.ItemDataRole.DisplayRole:
             in_frames = section == SLICES and self.rows and self.rows[0].unit == "frame"
-            return "Frame" if in_frames else HEADINGS[section]
+            # The arrow is drawn at the right: a heading that stands there makes room for it.
+            beside = section == self.order[0] and section in _RIGHT
+            return ("Frame" if in_frames else HEADINGS[section]) + _ROOM * beside
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _alignment(section)
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -250,7 +254,7 @@ class ObjectModel(QAbstractTableModel):
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:
-    right = column in (AREA, ROUNDS, QUALITY)
+    right = column in _RIGHT
     side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
     return side | Qt.AlignmentFlag.AlignVCenter
 
@@ -449,8 +453,11 @@ class ObjectView(QTableView):
             Qt.Key.Key_F2: self.renamed,
         }
         number = self.selected()
+        current = self.currentIndex()
         if plain and number and event.key() in asked:
             asked[Qt.Key(event.key())].emit(number)
+        elif event.key() == Qt.Key.Key_Down and number is None and current.isValid():
+            self.select(self._objects.number_at(current.row()))  # the heir, which is the next
         elif event.key() in _MOVES:
             super().keyPressEvent(event)
         else:
