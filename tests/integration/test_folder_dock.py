@@ -568,7 +568,7 @@ def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     accept(qtbot, dock, refine_dock)
     mask = refine_dock.controller.current.mask.store.data.copy()
     refine_dock.controller.classes.add("nucelus")
-    refine_dock.parts.objects.class_requested.emit(1, "nucelus")
+    refine_dock.parts.objects.class_requested.emit([1], "nucelus")
     refine_dock.parts.objects.classes.rename_requested.emit("nucelus", "nucleus")
     click(qtbot, dock, refine_dock, (8, 8))  # active, and not exported
     dock.parts.export.click()

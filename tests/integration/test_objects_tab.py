@@ -273,7 +273,7 @@ def test_objects_get_names_and_classes_that_stay_through_everything(annotator, m
     annotator.dock.parts.objects.classes.add_requested.emit("nucleus")
     annotator.dock.parts.objects.classes.add_requested.emit("Nucleus")
     assert "there is a class nucleus already" in annotator.failed[-1]
-    annotator.table.class_requested.emit(3, "nucleus")
+    annotator.table.class_requested.emit([3], "nucleus")
     monkeypatch.setattr(QInputDialog, "getText", lambda *a, **k: ("  the\nlarge one ", True))
     annotator.table.ask_name(7)
     annotator.qtbot.waitUntil(lambda: any(row.class_name for row in annotator.table._model.rows))
@@ -298,13 +298,13 @@ def test_objects_are_coloured_by_class_on_demand(annotator):
     classes, mask = annotator.controller.classes, annotator.annotated.mask
     classes.add("nucleus", "#ff0000")
     own = mask.colour(3)
-    annotator.table.class_requested.emit(3, "nucleus")
+    annotator.table.class_requested.emit([3], "nucleus")
     assert mask.colour(3) == own
     annotator.table.classes.by_class_requested.emit(True)
     assert annotator.table.classes.by_class
     assert mask.colour(3)[:3] == (1, 0, 0)
     assert mask.colour(7) == mask.colour(8) != mask.colour(3)  # of no class
-    annotator.table.class_requested.emit(7, "nucleus")
+    annotator.table.class_requested.emit([7], "nucleus")
     assert mask.colour(7)[:3] == (1, 0, 0)
     classes.recolour("nucleus", "#0000ff")
     assert mask.colour(7)[:3] == (0, 0, 1)
@@ -374,8 +374,8 @@ def test_a_class_that_objects_have_is_not_removed(annotator, open_annotator):
     classes, bar = annotator.controller.classes, annotator.table.classes
     for name in ("cell", "debris"):
         classes.add(name)
-    annotator.table.class_requested.emit(3, "cell")
-    annotator.table.class_requested.emit(7, "cell")
+    annotator.table.class_requested.emit([3], "cell")
+    annotator.table.class_requested.emit([7], "cell")
     bar.remove_requested.emit("cell")
     assert annotator.failed[-1] == "2 objects are cell; give them another class first."
     assert [one.name for one in classes.entries] == ["cell", "debris"]
@@ -384,8 +384,8 @@ def test_a_class_that_objects_have_is_not_removed(annotator, open_annotator):
     bar.remove_requested.emit("cell")
     assert "2 objects are cell (also on cells); give them" in annotator.failed[-1]
     annotator.controller.images.annotate(annotator.image)
-    annotator.table.class_requested.emit(3, "")
-    annotator.table.class_requested.emit(7, "")
+    annotator.table.class_requested.emit([3], "")
+    annotator.table.class_requested.emit([7], "")
     bar.remove_requested.emit("cell")
     assert [one.name for one in classes.entries] == ["debris"]
 
@@ -396,7 +396,7 @@ def test_a_class_is_renamed_with_all_its_objects_as_one_act(annotator, open_anno
     for name, colour in (("cel", "#ff0000"), ("debris", None)):
         classes.add(name, colour)
     for number, name in ((3, "cel"), (8, "cel"), (7, "debris")):
-        annotator.table.class_requested.emit(number, name)
+        annotator.table.class_requested.emit([number], name)
 
     def listed():
         of = [annotator.objects[number].class_name for number in (3, 7, 8)]
@@ -434,7 +434,7 @@ def test_a_class_that_another_image_has_stays_in_the_list_when_it_is_renamed(ann
     annotator.take_over()
     classes, bar = annotator.controller.classes, annotator.table.classes
     classes.add("cel")
-    annotator.table.class_requested.emit(3, "cel")
+    annotator.table.class_requested.emit([3], "cel")
     other = annotator.viewer.add_image(annotator.image.data, name="others")
     annotator.controller.images.annotate(other)
     bar.rename_requested.emit("cel", "cell")
@@ -803,3 +803,38 @@ def test_what_was_written_back_goes_with_its_object(annotator):
     annotator.dock.objects.delete(9)
     annotator.dock.tab.finding.write_back()
     np.testing.assert_array_equal(layer.data, before)
+
+
+def test_several_objects_are_one_act(annotator):
+    annotator.take_over()
+    before = annotator.pixels()
+    annotator.table.class_requested.emit([3, 7], "nucleus")
+    assert [one.class_name for one in annotator.objects.values()] == ["nucleus", "nucleus", ""]
+    annotator.dock.objects.undoing.undo_act()
+    assert not any(one.class_name for one in annotator.objects.values())
+    annotator.table.delete_all_requested.emit([3, 8])
+    assert list(annotator.objects) == [7]
+    assert set(np.unique(annotator.pixels())) == {0, 7}
+    assert annotator.status_message[-1] == "2 objects deleted; Undo brings them back."
+    annotator.dock.objects.undoing.undo_act()
+    assert list(annotator.objects) == [3, 7, 8]
+    np.testing.assert_array_equal(annotator.pixels(), before)
+
+
+def test_what_was_accepted_of_an_object_is_not_dropped_with_what_waits(annotator):
+    annotator.take_over()
+    first, second = (Plane((1, 2), (z, 0, 0)) for z in (0, 1))
+    annotated = annotator.annotated
+    disc = annotated.annotation.pixels(3, second)
+    annotated.remove(3, second)
+    annotated.write(3, Part(second, "review"), disc, "protect")
+    annotated.remove(7, second)
+    annotated.write(20, Part(second, "review"), LocalMask.crop(np.eye(9, dtype=bool)), "protect")
+    assert annotator.objects[3].status == annotator.objects[20].status == "review"
+    annotator.table.drop_requested.emit([3, 20])
+    assert list(annotator.objects) == [3, 7, 8]
+    assert [part.plane for part in annotator.objects[3].parts] == [first]
+    assert "1 object stayed" in annotator.status_message[-1]
+    annotator.dock.objects.undoing.undo_act()
+    assert len(annotator.objects[3].parts) == 2
+    assert 20 in annotator.objects

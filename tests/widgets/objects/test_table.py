@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QInputDialog, QVBoxLayout, QWidget
@@ -83,7 +85,7 @@ def many(count: int) -> list[ObjectRow]:
 def asked(table):
     """What the table asked for, in order."""
     calls: list[tuple] = []
-    for name in ("go_to", "reopen", "delete", "refine", "export"):
+    for name in ("go_to", "reopen", "delete", "delete_all", "refine", "export"):
         signal = getattr(table, f"{name}_requested")
         signal.connect(lambda *number, name=name: calls.append((name, *number)))
     return calls
@@ -276,6 +278,35 @@ def test_who_was_deleted_leaves_their_place_but_no_selection(table, asked, qtbot
     assert table.view.selected() is None
 
 
+def test_several_are_selected_and_deleted_or_classed_at_once(table, asked, qtbot):
+    table.set_rows(many(9))
+    table.set_classes([ObjectClass("nucleus", "#56b4e9")], "")
+    press = partial(qtbot.mouseClick, table.view.viewport(), Qt.MouseButton.LeftButton)
+    press(Qt.KeyboardModifier.NoModifier, place(table, 3))
+    table.select(3)  # as the dock does when an object was gone to
+    press(Qt.KeyboardModifier.ShiftModifier, place(table, 6))
+    press(Qt.KeyboardModifier.ControlModifier, place(table, 5))
+    assert table.view.chosen() == [3, 4, 6]
+    assert table.view.selected() is None
+    assert asked == [("go_to", 3)]  # and to none of the others
+    enabled = {name for name, button in table.buttons.items() if button.isEnabled()}
+    assert {"delete"} == enabled & {"reopen", "delete", "edit", "merge"}
+    table.set_rows(many(8))  # they stay as other rows come and go, and as the dock asks again
+    table.select(3)
+    assert table.view.chosen() == [3, 4, 6]
+    assert {"Delete 3 objects\tDel", "Class"} <= {
+        action.text() for action in table.menu().actions()
+    }
+    asked.clear()
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    table.buttons["delete"].click()
+    assert asked == [("delete_all", [3, 4, 6])] * 2
+    table.select(5)  # which is another one: what a click in the image means
+    assert table.view.chosen() == [5]
+    qtbot.keyClick(table.view, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+    assert len(table.view.chosen()) == 8
+
+
 def test_selecting_brings_into_view(table):
     table.set_rows(many(400))
     table.select(390)
@@ -434,7 +465,7 @@ def test_the_menu_names_an_object_and_gives_it_a_class(table):
     (classes,) = [a.menu() for a in menu.actions() if a.menu() and a.text() == "Class"]
     assert [action.text() for action in classes.actions()] == ["No class", "nucleus"]
     classes.actions()[1].trigger()
-    assert asked == [(10, "nucleus")]
+    assert asked == [([10], "nucleus")]
     assert "Keep" in [action.text() for action in menu.actions()]
 
 

@@ -224,12 +224,15 @@ class ObjectEditing(QObject):
 
         self._do(action)
 
-    def classify(self, number: int, class_name: str) -> None:
-        """Give an object a class; an empty name for none."""
+    def classify(self, numbers: Sequence[int], class_name: str) -> None:
+        """Give objects a class, as one act; an empty name for none."""
+        group = new_group() if len(numbers) > 1 else None
 
         def action(annotated: AnnotatedImage) -> str:
-            annotated.describe(number, class_name=class_name)
-            return f"Object {number}: {class_name or 'no class'}."
+            for number in numbers:
+                annotated.describe(number, class_name=class_name, group=group)
+            which = f"Object {numbers[0]}" if group is None else counted(len(numbers), "object")
+            return f"{which}: {class_name or 'no class'}."
 
         self._do(action)
 
@@ -337,14 +340,35 @@ class ObjectEditing(QObject):
         self._do(action)
 
     def drop(self, numbers: Sequence[int]) -> None:
+        """Delete what waits for a look of objects, as one act; what was accepted of them stays."""
+        group = new_group()
+
+        def action(annotated: AnnotatedImage) -> str:
+            objects = annotated.annotation.objects
+            waiting = [
+                (number, part.plane)
+                for number in numbers
+                for part in objects[number].parts
+                if part.status == "review"
+            ]
+            with annotated.bare():
+                for number, plane in waiting:
+                    annotated.remove(number, plane, group=group)
+            kept = sum(number in annotated.annotation.objects for number in numbers)
+            rest = f" {counted(kept, 'object')} stayed with what was accepted." if kept else ""
+            return f"{counted(len(waiting), 'outline')} dropped; Undo brings them back.{rest}"
+
+        self._do(action)
+
+    def delete(self, numbers: Sequence[int]) -> None:
         """Delete objects, as one act."""
-        group = new_group() if len(numbers) > 1 else None
+        group = new_group()
 
         def action(annotated: AnnotatedImage) -> str:
             with annotated.bare():
                 for number in numbers:
                     annotated.remove(number, group=group)
-            return f"{counted(len(numbers), 'object')} dropped; Undo brings them back."
+            return f"{counted(len(numbers), 'object')} deleted; Undo brings them back."
 
         self._do(action)
 

@@ -59,6 +59,7 @@ class ObjectPresenter(QObject):
         table.export_requested.connect(self.ask_export)
         table.keep_requested.connect(self.reshaping.keep)
         table.drop_requested.connect(self.reshaping.drop)
+        table.delete_all_requested.connect(self.reshaping.delete)
         bar, classes = table.classes, controller.classes
         bar.chosen.connect(classes.choose)
         bar.rename_requested.connect(self.reshaping.rename_class)

@@ -18,7 +18,16 @@ from qtpy.QtCore import (  # type: ignore[attr-defined]
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QFont, QIcon, QKeyEvent, QPainter, QPixmap, QResizeEvent
+from qtpy.QtGui import (
+    QColor,
+    QFont,
+    QIcon,
+    QKeyEvent,
+    QKeySequence,
+    QPainter,
+    QPixmap,
+    QResizeEvent,
+)
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -234,6 +243,7 @@ class ObjectModel(QAbstractTableModel):
             return self._picture(row, column)
         if role == Qt.ItemDataRole.ToolTipRole:
             keys = "Click or Enter: go there. Double click: reopen. Delete: delete."
+            keys += "\nShift or Ctrl and click: several."
             return f"{row.words()}.\n{keys}"
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return row.words() if column == 0 else f"{HEADINGS[column]} {row.texts[column]}"
@@ -302,7 +312,7 @@ class ObjectView(QTableView):
 
     went = Signal(int)  # an object was clicked, or Enter pressed on it
     reopened = Signal(int)  # an object was double clicked
-    deleted = Signal(int)  # the delete key was pressed on an object
+    deleted = Signal(object)  # the delete key was pressed on these objects, a list of numbers
     renamed = Signal(int)  # F2 was pressed on an object
 
     def __init__(self, model: ObjectModel) -> None:
@@ -313,6 +323,8 @@ class ObjectView(QTableView):
         self.setItemDelegate(_WholeRow(self))
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         set_up(self, "Objects")
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self._asked: int | None = None  # what was to be selected last
         self.setTabKeyNavigation(False)
         self.setShowGrid(False)
         self.setWordWrap(False)
@@ -329,16 +341,16 @@ class ObjectView(QTableView):
         self._head.setSortIndicatorShown(True)
         self._head.setSortIndicator(*model.order)
         self._head.sortIndicatorChanged.connect(self._on_sorted)
-        self.clicked.connect(lambda index: self.went.emit(model.number_at(index.row())))
+        self.clicked.connect(lambda _: self._with_selected(self.went))
         self.doubleClicked.connect(lambda index: self.reopened.emit(model.number_at(index.row())))
 
     def set_rows(self, rows: Sequence[ObjectRow]) -> None:
         """Show other rows; what was selected, and the place scrolled to, stay."""
-        number, bar = self.selected(), sure(self.verticalScrollBar())
+        before, bar = self.chosen(), sure(self.verticalScrollBar())
         place, row = bar.value(), self.currentIndex().row()
         self._objects.set_rows(rows)
         self.fit()
-        if not self._select(number) and rows and row >= 0:
+        if not self._select(before) and rows and row >= 0:
             # What was selected is gone: the arrow keys go on from its place, where nothing
             # is selected, so that a second press of the delete key takes no one unawares.
             heir = self._objects.index(min(row, len(rows) - 1), NUMBER)
@@ -348,16 +360,27 @@ class ObjectView(QTableView):
         bar.setValue(place)
 
     def select(self, number: int | None) -> None:
-        """Select an object and bring it into view; an unknown one selects nothing."""
-        if self._select(number):
+        """Select an object and bring it into view; an unknown one selects nothing.
+
+        Asked for the same again, it leaves several that a user chose since.
+        """
+        if number == self._asked and len(self.chosen()) > 1:
+            return
+        self._asked = number
+        if number is not None and self._select([number]):
             self.scrollTo(self.currentIndex())
         else:
             self.clearSelection()
 
-    def selected(self) -> int | None:
-        """Return the number of the selected object."""
+    def chosen(self) -> list[int]:
+        """Return the numbers of all selected objects, in their order."""
         rows = sure(self.selectionModel()).selectedRows(NUMBER)
-        return self._objects.number_at(rows[0].row()) if rows else None
+        return [self._objects.number_at(place) for place in sorted(row.row() for row in rows)]
+
+    def selected(self) -> int | None:
+        """Return the number of the one selected object; None of several, too."""
+        chosen = self.chosen()
+        return chosen[0] if len(chosen) == 1 else None
 
     def sort_by(self, column: int) -> None:
         """Sort by a column; the other way round when it is sorted by already."""
@@ -367,14 +390,22 @@ class ObjectView(QTableView):
         order = Qt.SortOrder.AscendingOrder if up else Qt.SortOrder.DescendingOrder
         self.sortByColumn(column, order)
 
-    def _select(self, number: int | None) -> bool:
-        place = self._objects.place_of(number)
-        if place is None:
-            return False
+    def _select(self, numbers: Sequence[int]) -> bool:
+        """Select those of some objects that there are; return whether there are any."""
+        places = [self._objects.place_of(number) for number in numbers]
         flags = QItemSelectionModel.SelectionFlag
-        index = self._objects.index(place, NUMBER)
-        sure(self.selectionModel()).setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
-        return True
+        how = flags.ClearAndSelect
+        for place in places:
+            if place is not None:
+                index = self._objects.index(place, NUMBER)
+                sure(self.selectionModel()).setCurrentIndex(index, how | flags.Rows)
+                how = flags.Select
+        return how == flags.Select
+
+    def _with_selected(self, signal: Any) -> None:
+        number = self.selected()
+        if number is not None:
+            signal.emit(number)
 
     def set_font(self, font: QFont) -> None:
         """Write in a font: napari's style sheet sets none for tables."""
@@ -448,15 +479,17 @@ class ObjectView(QTableView):
         asked = {
             Qt.Key.Key_Return: self.went,
             Qt.Key.Key_Enter: self.went,
-            Qt.Key.Key_Delete: self.deleted,
-            Qt.Key.Key_Backspace: self.deleted,
             Qt.Key.Key_F2: self.renamed,
         }
-        number = self.selected()
+        chosen = self.chosen()
         current = self.currentIndex()
-        if plain and number and event.key() in asked:
-            asked[Qt.Key(event.key())].emit(number)
-        elif event.key() == Qt.Key.Key_Down and number is None and current.isValid():
+        if plain and chosen and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
+            self.deleted.emit(chosen)
+        elif plain and len(chosen) == 1 and event.key() in asked:
+            asked[Qt.Key(event.key())].emit(chosen[0])
+        elif event.matches(QKeySequence.StandardKey.SelectAll):
+            self.selectAll()
+        elif event.key() == Qt.Key.Key_Down and not chosen and current.isValid():
             self.select(self._objects.number_at(current.row()))  # the heir, which is the next
         elif event.key() in _MOVES:
             super().keyPressEvent(event)
@@ -466,7 +499,7 @@ class ObjectView(QTableView):
     def _on_sorted(self, column: int, order: Qt.SortOrder) -> None:
         self._objects.order = column, order
         self.set_rows(self._objects.rows)
-        if self.selected() is not None:
+        if self.chosen():
             self.scrollTo(self.currentIndex())
 
 

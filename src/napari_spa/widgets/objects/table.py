@@ -139,7 +139,7 @@ def _square(colour: str) -> QIcon:
 EMPTY = "Accepted objects appear here.\nClick an object in the image, pick, accept."
 _ACTIONS = {
     "reopen": ("Reopen", "Refine the selected object further, with its history."),
-    "delete": ("Delete", "Delete the selected object."),
+    "delete": ("Delete", "Delete the selected objects."),
     "edit": ("Edit by hand", "Paint on the selected object with napari's brush, or end that."),
     "merge": ("Merge…", "Click on the object that shall become a part of the selected one."),
     "split": ("Split…", "Draw a line across an object; each side becomes an object."),
@@ -155,9 +155,12 @@ _KEYED = {
     "split": "split_object",
 }
 """What an act is called in the settings, where its key is, if not as here."""
-_OF_ONE = ("reopen", "delete", "edit", "merge")
+_OF_ONE = ("reopen", "edit", "merge")
 _TOOLS = ("edit", "merge", "split")  # that stay in use until the act is done
-_IN_TABLE = {"reopen": "Or double click its row.", "delete": "Or press Delete in the table."}
+_IN_TABLE = {
+    "reopen": "Or double click its row.",
+    "delete": "Or press Delete in the table; Shift or Ctrl and click selects several.",
+}
 
 
 class ObjectTable(QWidget):
@@ -166,16 +169,17 @@ class ObjectTable(QWidget):
     go_to_requested = Signal(int)  # the object with this number shall be shown
     reopen_requested = Signal(int)  # the object shall be refined further
     delete_requested = Signal(int)  # the object shall be deleted
+    delete_all_requested = Signal(object)  # these objects shall be deleted, as one act
     delete_here_requested = Signal(int)  # on the slice that is on show alone
     rename_requested = Signal(int, str)  # the object shall be called so
-    class_requested = Signal(int, str)  # the object shall be of this class; empty for none
+    class_requested = Signal(object, str)  # these objects shall be of this class; empty for none
     edit_requested = Signal()  # the selected object shall be edited by hand, or no more
     merge_requested = Signal()  # the selected object shall take another one
     split_requested = Signal()  # an object shall be split along a line
     segment_requested = Signal()  # all objects shall be found
     take_requested = Signal()  # all labels of a layer shall become objects
     keep_requested = Signal(object)  # these objects, which wait for a look, are right
-    drop_requested = Signal(object)  # these objects are not
+    drop_requested = Signal(object)  # of these objects, what waits for a look is not
     refine_requested = Signal()  # an object of another labels layer shall be refined
     export_requested = Signal()  # the measures shall be saved
 
@@ -197,7 +201,7 @@ class ObjectTable(QWidget):
             self.buttons[action].setCheckable(True)
         self.classes = ClassBar()
         self.keep_all = tip_button(tip="Accept all objects that need review.")
-        tip = "Delete all objects that need review; Undo brings them back."
+        tip = "Delete all that needs review, and nothing that was accepted; Undo brings it back."
         self.drop_all = tip_button(tip=tip)
         self.review = even_row((2, 1), self.keep_all, self.drop_all)
         acts = even_row((3, 2, 1), *self.buttons.values())
@@ -213,14 +217,16 @@ class ObjectTable(QWidget):
     def _connect(self) -> None:
         self.view.went.connect(self.go_to_requested)
         self.view.reopened.connect(self.reopen_requested)
-        self.view.deleted.connect(self.delete_requested)
+        self.view.deleted.connect(self._delete)
         self.view.renamed.connect(self.ask_name)
         self.view.customContextMenuRequested.connect(self._on_menu)
         sure(self.view.selectionModel()).selectionChanged.connect(self._refresh)
         for action, button in self.buttons.items():
-            wanted = getattr(self, f"{action}_requested")
-            of_one = action in ("reopen", "delete")
-            button.on_click(partial(self._with_selected, wanted) if of_one else wanted.emit)
+            if action not in ("reopen", "delete"):
+                button.on_click(getattr(self, f"{action}_requested").emit)
+        reopen = partial(self._with_selected, self.reopen_requested)
+        self.buttons["reopen"].on_click(reopen)
+        self.buttons["delete"].on_click(lambda: self._delete(self.view.chosen()))
         self.keep_all.on_click(lambda: self.keep_requested.emit(self._waiting()))
         self.drop_all.on_click(lambda: self.drop_requested.emit(self._waiting()))
 
@@ -257,6 +263,7 @@ class ObjectTable(QWidget):
         one = self.view.selected() is not None
         for action in _OF_ONE:
             self.buttons[action].setEnabled(one)
+        self.buttons["delete"].setEnabled(bool(self.view.chosen()))
         self.buttons["edit"].setEnabled(one or self.buttons["edit"].isChecked())
         self.buttons["split"].setEnabled(bool(self._model.rows))
         self.buttons["export"].setEnabled(bool(self._model.rows))
@@ -296,9 +303,19 @@ class ObjectTable(QWidget):
         if number is not None:
             wanted.emit(number)
 
+    def _delete(self, numbers: Sequence[int]) -> None:
+        if len(numbers) == 1:
+            self.delete_requested.emit(numbers[0])
+        elif numbers:
+            self.delete_all_requested.emit(numbers)
+
     def menu(self) -> QMenu:
-        """Make the menu of the selected object."""
-        menu, number = QMenu(self), self.view.selected()
+        """Make the menu of the selected objects."""
+        menu, chosen, number = QMenu(self), self.view.chosen(), self.view.selected()
+        if len(chosen) > 1:
+            menu.addAction(f"Delete {len(chosen)} objects\tDel", partial(self._delete, chosen))
+            self._add_naming(menu, chosen)
+            menu.addSeparator()
         if number is not None:
             for text, action in (
                 (f"Go to object {number}\tEnter", self.go_to_requested),
@@ -310,23 +327,24 @@ class ObjectTable(QWidget):
             if len(row.places) > 1:
                 here = partial(self.delete_here_requested.emit, number)
                 menu.addAction(f"Delete on this {row.unit}", here)
-            self._add_naming(menu, number)
+            menu.addAction("Name…\tF2", partial(self.ask_name, number))
+            self._add_naming(menu, chosen)
             menu.addSeparator()
         order = sure(menu.addMenu("Sort by"))
         for column, heading in enumerate(HEADINGS):
             order.addAction(heading, partial(self.view.sort_by, column))
         return menu
 
-    def _add_naming(self, menu: QMenu, number: int) -> None:
-        """Add what is said of an object, and whether it is right."""
-        menu.addAction("Name…\tF2", partial(self.ask_name, number))
-        row = next(row for row in self._model.rows if row.number == number)
-        classes = sure(menu.addMenu("Class"))
+    def _add_naming(self, menu: QMenu, numbers: Sequence[int]) -> None:
+        """Add of which class objects are, and whether they are right."""
+        rows = [row for row in self._model.rows if row.number in numbers]
+        classes, now = sure(menu.addMenu("Class")), {row.class_name for row in rows}
         for name in ("", *(one.name for one in self.classes.entries)):
-            wanted = partial(self.class_requested.emit, number, name)
-            add_entry(classes, name or NO_CLASS, wanted, checked=name == row.class_name)
-        if row.status == "review":
-            menu.addAction("Keep", partial(self.keep_requested.emit, [number]))
+            wanted = partial(self.class_requested.emit, numbers, name)
+            add_entry(classes, name or NO_CLASS, wanted, checked=now == {name})
+        waiting = [row.number for row in rows if row.status == "review"]
+        if waiting:
+            menu.addAction("Keep", partial(self.keep_requested.emit, waiting))
 
     def _on_menu(self, place: QPoint) -> None:
         open_menu(self.menu(), sure(self.view.viewport()), place)
