@@ -81,6 +81,17 @@ def test_a_click_while_layers_are_made_shows_all(opened, qtbot, there):
     assert dock.controller.choosing
 
 
+def test_a_round_whose_mask_is_hidden_says_so(opened, qtbot):
+    viewer, dock = opened
+    said = []
+    dock.controller.status_message.connect(said.append)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    assert "hidden" not in said[-1]
+    viewer.layers["cell: objects"].visible = False
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    assert said[-1].startswith("cell: objects is hidden: press its eye")
+
+
 def test_a_rehearsal_leaves_the_session_as_it_is():
     steps, session = [], make_session()
     rehearse(session, lambda share, words: steps.append(words))

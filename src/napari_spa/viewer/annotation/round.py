@@ -25,6 +25,7 @@ from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.viewer.layers.candidates import Drawing, draw_candidate
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
@@ -270,8 +271,12 @@ HINT_CHOOSE = (
 )
 
 
-def hint_of(active: ActiveObject, shown: RenderedRound, accepted: Change | None) -> str:
-    """Say what to do in a round, and what its click ``accepted`` as well."""
+def hint_of(
+    active: ActiveObject, shown: RenderedRound, accepted: Change | None, layer: Labels | None
+) -> str:
+    """Say what to do in a round, whose mask is in a layer, and what its click ``accepted``."""
+    if layer is not None and not layer.visible:
+        return f"{layer.name} is hidden: press its eye in the layer list to see the mask."
     hint = HINT_CHOOSE
     if shown.blind:
         hint = "Choose the mask that you want."
