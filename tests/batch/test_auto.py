@@ -9,10 +9,17 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.draw import disk
 from tiny_model import make_model
 
 from napari_spa.batch import auto
-from napari_spa.batch.auto import covers, mask_nms, predict_points, window_levels
+from napari_spa.batch.auto import (
+    covers,
+    mask_nms,
+    predict_points,
+    stand_out,
+    window_levels,
+)
 from napari_spa.batch.engine import BatchEngine
 from napari_spa.batch.segment import segment_image
 from napari_spa.batch.task import AutoConfig, BatchRecipe, BatchTask
@@ -179,6 +186,32 @@ class TestDistinct:
         corner = np.zeros((10, 10), dtype=bool)
         corner[0, 0] = True
         assert LocalMask(Region(0, 0, 10, 10), corner).shared(square(5, 5)) == 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_gaps_between_objects_and_patches_without_an_edge_are_left_out(dark: bool, kind) -> None:
+    image = np.full((120, 200), 60.0)
+    image[60:, :] = 75
+    masks = []
+    for row, column in ((20, 20), (20, 60), (20, 100), (20, 140), (90, 30), (90, 120)):
+        rows, columns = disk((row, column), 12, shape=image.shape)
+        image[rows, columns] = 180
+        masks.append((rows, columns))
+    masks.append(disk((90, 75), 10))  # the gap between two, which is darker than they are
+    image[masks[-1]] = 40
+    masks.append(disk((40, 175), 10))  # a patch of nothing
+    image = ndimage.gaussian_filter(image + np.random.default_rng(0).normal(0, 2, image.shape), 1)
+    sampler = ImageSampler((255 - image if dark else image).astype(kind))
+    local = []
+    for place in masks:
+        full = np.zeros(image.shape, bool)
+        full[place] = True
+        local.append(LocalMask.crop(full))
+    assert stand_out(sampler, local, [0.8] * len(local)) == [0, 1, 2, 3, 4, 5]
+    few = [0, 1, 6, 7]  # too few to say what most are like: the gap stays
+    assert stand_out(sampler, [local[k] for k in few], [0.8] * 4) == [0, 1, 2]
+    assert stand_out(sampler, [], []) == []
 
 
 def test_a_point_is_covered_by_the_pixels_not_by_the_box():

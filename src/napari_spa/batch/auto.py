@@ -162,6 +162,10 @@ _STRIDE = 0.5  # from one window to the next, as a share of their side
 _INSIDE, _INSIDE_FIRST = 0.5, 0.7
 """A mask of which so much lies in a surer one is a part of that one."""
 _CONTEXT, _SMALLEST_VIEW = 2.0, 16.0
+_ALIKE, _MOST_ALIKE = 5, 0.75
+"""Where of so many objects such a share is brighter than its surroundings, or darker, all are."""
+_RING = 0.15  # depth of an object's surroundings, in sides of a square as large
+_BLOCKS, _BLOCK = 4, 256  # an image's slopes are told from so many blocks a side, of so many pixels
 
 
 def generate_masks(config: AutoConfig, engine: BatchEngine, image: OpenedImage) -> Iterator[Found]:
@@ -214,10 +218,57 @@ def generate_plane_masks(
             scores.append((1 - proposal.disagreement) * trust)
             if _good(proposal):
                 sure.append(one.mask)
+    real = stand_out(session.sampler, [one.mask for one in found], scores)
+    found, scores = [found[index] for index in real], [scores[index] for index in real]
     kept = mask_nms([one.mask for one in found], scores, config.overlap, _INSIDE)
     regions = {index: found[index].mask.region for index in kept}
     order = sorted(kept, key=lambda index: (regions[index].row, regions[index].column, index))
     return [found[index] for index in order]
+
+
+def stand_out(
+    sampler: ImageSampler, masks: Sequence[LocalMask], scores: Sequence[float]
+) -> list[int]:
+    """Return which masks have an edge of their own, and differ from their surroundings as most do.
+
+    An edge is steeper than the image is on average.  Where nearly all masks, each counting for its
+    score, are brighter than what is around them, a darker one is a gap between objects; and the
+    other way round.
+    """
+    typical = _mean_slope(sampler)
+    contrasts, slopes = np.array([_appearance(sampler, mask) for mask in masks]).reshape(-1, 2).T
+    real = slopes >= typical
+    bright = np.average(contrasts > 0, weights=scores) if len(masks) >= _ALIKE else 0.5
+    if max(bright, 1 - bright) >= _MOST_ALIKE:
+        real &= (contrasts > 0) == (bright > 0.5)
+    return np.flatnonzero(real).tolist()
+
+
+def _appearance(sampler: ImageSampler, mask: LocalMask) -> tuple[float, float]:
+    """Return how much brighter an object is than its surroundings, and how steep its edge is."""
+    deep = max(2, round(_RING * mask.area**0.5))
+    region = mask.region.grown(deep + 1, sampler.shape)
+    inside, (grey, slope) = mask.within(region), _grey_and_slope(sampler, region)
+    ring = ndimage.binary_dilation(inside, iterations=deep) & ~inside
+    edge = ndimage.binary_dilation(inside) & ~ndimage.binary_erosion(inside)
+    around = grey[ring].mean() if ring.any() else grey[inside].mean()
+    return float(grey[inside].mean() - around), float(slope[edge].mean())
+
+
+def _mean_slope(sampler: ImageSampler) -> float:
+    """Return how steep an image is on average, of a large one in evenly spaced blocks."""
+    starts = [
+        np.unique(np.linspace(0, max(0, extent - _BLOCK), _BLOCKS).astype(int)).tolist()
+        for extent in sampler.shape
+    ]
+    whole = Region(0, 0, *sampler.shape)
+    blocks = [Region(r, c, _BLOCK, _BLOCK).common(whole) for r in starts[0] for c in starts[1]]
+    return float(np.mean([_grey_and_slope(sampler, block)[1].mean() for block in blocks]))
+
+
+def _grey_and_slope(sampler: ImageSampler, region: Region) -> tuple[FloatArray, FloatArray]:
+    grey = sampler.intensity.scale(sampler.image_plane.read(*region.slices)).mean(axis=2)
+    return grey, ndimage.gaussian_gradient_magnitude(grey, 1.0)
 
 
 def _outline(engine: BatchEngine, sight: PointPrediction, click: Click) -> Proposal:
