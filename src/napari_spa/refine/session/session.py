@@ -189,15 +189,13 @@ class RefinementSession:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is an earlier round to go back to."""
-        timeline = self._timeline  # another thread may take the next image meanwhile
-        return timeline is not None and not self._accepted and bool(timeline.past)
+        """Whether there is an earlier round to go back to; any thread may ask."""
+        return not self._accepted and bool((shown := self._timeline) and shown.past)
 
     @property
     def can_redo(self) -> bool:
         """Whether an undone round can be computed again."""
-        timeline = self._timeline
-        return timeline is not None and not self._accepted and bool(timeline.future)
+        return not self._accepted and bool((shown := self._timeline) and shown.future)
 
     # ---------------------------------------------------------------- what one can do
 
