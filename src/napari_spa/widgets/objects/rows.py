@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from qtpy.QtCore import (  # type: ignore[attr-defined]
     QAbstractTableModel,
     QEvent,
+    QItemSelection,
     QItemSelectionModel,
     QModelIndex,
     QPointF,
@@ -187,10 +188,10 @@ class ObjectModel(QAbstractTableModel):
         """Return the number of the object in a row."""
         return self._listed[place].number
 
-    def place_of(self, number: int | None) -> int | None:
-        """Return the row of an object, or None."""
-        places = (place for place, row in enumerate(self._listed) if row.number == number)
-        return next(places, None)
+    def places_of(self, numbers: Collection[int]) -> list[int]:
+        """Return the rows of those of some objects that there are, in their order."""
+        wanted = set(numbers)
+        return [place for place, row in enumerate(self._listed) if row.number in wanted]
 
     def longest(self, column: int) -> str:
         """Return the longest text of a column."""
@@ -390,17 +391,19 @@ class ObjectView(QTableView):
         order = Qt.SortOrder.AscendingOrder if up else Qt.SortOrder.DescendingOrder
         self.sortByColumn(column, order)
 
-    def _select(self, numbers: Sequence[int]) -> bool:
+    def _select(self, numbers: Collection[int]) -> bool:
         """Select those of some objects that there are; return whether there are any."""
-        places = [self._objects.place_of(number) for number in numbers]
-        flags = QItemSelectionModel.SelectionFlag
-        how = flags.ClearAndSelect
-        for place in places:
-            if place is not None:
-                index = self._objects.index(place, NUMBER)
-                sure(self.selectionModel()).setCurrentIndex(index, how | flags.Rows)
-                how = flags.Select
-        return how == flags.Select
+        places, flags = self._objects.places_of(numbers), QItemSelectionModel.SelectionFlag
+        if not places:
+            return False
+        indices = [self._objects.index(place, NUMBER) for place in places]
+        selection = QItemSelection()
+        for index in indices:
+            selection.select(index, index)
+        selecting = sure(self.selectionModel())
+        selecting.setCurrentIndex(indices[-1], flags.NoUpdate)
+        selecting.select(selection, flags.ClearAndSelect | flags.Rows)  # one change, however many
+        return True
 
     def _with_selected(self, signal: Any) -> None:
         number = self.selected()
