@@ -191,6 +191,8 @@ class DockLifecycle(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Notice that the widget is shown, closed or elsewhere, and that its window closes."""
+        if not vars(self):  # PySide6 asks once more when Python has let go of it
+            return False
         kind = event.type()
         if watched is self._widget:
             if kind == QEvent.Type.Show:
