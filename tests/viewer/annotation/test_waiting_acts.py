@@ -109,7 +109,7 @@ def reshape(annotator):
         cut,
         lambda: editing.rename(1, "upper half"),
         merge,
-        lambda: editing.classify(1, ""),
+        lambda: editing.classify([1], ""),
         lambda: (see(2), actions.reopen(1)),
         controller.accept,
         lambda: click(3, (45, 10)),
