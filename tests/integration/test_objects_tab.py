@@ -821,6 +821,21 @@ def test_several_objects_are_one_act(annotator):
     np.testing.assert_array_equal(annotator.pixels(), before)
 
 
+def test_an_active_object_that_is_deleted_with_others_is_never_accepted(annotator):
+    annotator.take_over()
+    controller, said = annotator.controller, annotator.controller.proposed
+    with annotator.qtbot.waitSignal(said, timeout=60_000):
+        annotator.dock.prompt_controller.click((0, 45, 65))
+    annotator.idle()
+    number = controller.active.number
+    annotator.table.delete_all_requested.emit([3, number])
+    assert controller.active is None
+    assert list(annotator.objects) == [7, 8]
+    annotator.dock.objects.undoing.undo_act()
+    assert list(annotator.objects) == [3, 7, 8]
+    annotator.assert_logged()
+
+
 def test_what_was_accepted_of_an_object_is_not_dropped_with_what_waits(annotator):
     annotator.take_over()
     first, second = (Plane((1, 2), (z, 0, 0)) for z in (0, 1))

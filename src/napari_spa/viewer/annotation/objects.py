@@ -361,12 +361,17 @@ class ObjectEditing(QObject):
         self._do(action)
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """Delete objects, as one act."""
-        group = new_group()
+        """Delete objects, as one act; the active one is discarded, and teaches nothing."""
+        controller, group = self._controller, new_group()
+        if controller.waits(partial(self.delete, numbers)):
+            return
+        if controller.active is not None and controller.active.number in numbers:
+            controller.discard_active()
 
         def action(annotated: AnnotatedImage) -> str:
+            there = [number for number in numbers if number in annotated.annotation.objects]
             with annotated.bare():
-                for number in numbers:
+                for number in there:
                     annotated.remove(number, group=group)
             return f"{counted(len(numbers), 'object')} deleted; Undo brings them back."
 
