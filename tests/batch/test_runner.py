@@ -76,6 +76,11 @@ def test_a_second_run_does_nothing_but_what_failed(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in plan.out.rglob("*.tif")} == before
 
 
+def test_less_than_one_worker_is_refused(tmp_path):
+    with pytest.raises(InputError, match="workers must be at least 1, but is 0"):
+        run(make_folder(tmp_path, MIXED), workers=0)
+
+
 def test_a_run_with_nothing_to_do_loads_no_model(tmp_path):
     plan = make_folder(tmp_path, {"a.png": "blob"})
     run(plan)

@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 
 from napari_spa.core.measures import dice
+from napari_spa.errors import InputError
 from napari_spa.evaluate.measures import (
+    EvaluateConfig,
     Game,
     RatedMasks,
     Row,
@@ -72,6 +74,12 @@ def test_each_rater_is_compared_and_said_to_be_included_or_not() -> None:
     ]
     assert [r.dice for r in agreement[:4]] == [1, dice(TIGHT, LOOSE), dice(TIGHT, LOOSE), 1]
     assert len(agreement) == 4 * 2
+
+
+@pytest.mark.parametrize("name", ["combinations", "rounds", "limit", "targets"])
+def test_nothing_is_played_less_than_once(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} must be at least 1, but is 0"):
+        EvaluateConfig(**{name: 0})
 
 
 def test_boundary_distance_of_concentric_squares() -> None:

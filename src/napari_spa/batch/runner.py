@@ -25,7 +25,7 @@ from napari_spa.batch.resume import ResumePlan, RunFolder, lock_output, output_n
 from napari_spa.batch.task import BatchTask, Facts, ImageResult, Manifest, recipe_facts
 from napari_spa.batch.worker import Assignment, Finished, Job, Tools, load_engine, process
 from napari_spa.core.presentation import counted
-from napari_spa.errors import DataError, SpaError
+from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.files import explained, file_sha256
 from napari_spa.io.images import PICTURE_SUFFIXES
 from napari_spa.io.projects.paths import log_path, manifest_path
@@ -317,6 +317,8 @@ def run_batch(
     What is on disk is the state: killed at any moment and called again, it does the rest, and
     the output folder ends with the same bytes, whatever the number of workers.
     """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, but is {workers}.")
     if workers > 1 or scheduler is not None:
         need_dask()
     begun = time.monotonic()

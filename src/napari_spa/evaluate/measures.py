@@ -19,7 +19,7 @@ from scipy import ndimage
 from napari_spa.core.measures import dice, iou, pairwise_dice
 from napari_spa.core.objects import split_objects
 from napari_spa.core.presentation import outline
-from napari_spa.errors import DataError
+from napari_spa.errors import DataError, InputError
 from napari_spa.evaluate.users import Action, Observation, action_name
 from napari_spa.refine.engine.config import EngineConfig
 
@@ -58,6 +58,12 @@ class EvaluateConfig:
     seed: int = 0  # decides clicks, subsets, and what users do at random
     # Numbers of samples and candidates, and what a pick carries on.
     engine: EngineConfig = field(default_factory=EngineConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("combinations", "rounds", "limit", "targets"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise InputError(f"{name} must be at least 1, but is {value}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

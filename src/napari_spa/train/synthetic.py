@@ -378,7 +378,7 @@ def _lesion(scene: _Scene) -> _Target:
 
 
 def _folded(scene: _Scene) -> _Target:
-    """Paint a large folded or lobed region with holes (cortex, glands)."""
+    """Paint a large folded or lobed region with holes (glands), or a folded band (cortex)."""
     radius, rng = scene.radius, scene.rng
     scene.clutter()
     inside = scene.blob(scene.centre, radius, 1.6, scene.uniform(0.05, 0.16))
@@ -389,9 +389,19 @@ def _folded(scene: _Scene) -> _Target:
         angles = np.linspace(0, 2 * pi, 12, endpoint=False) + rng.normal(0, 0.2, 12)
         starts, depth = scene.around(1.1 * radius, angles), scene.uniform(0.2, 0.6) * radius
         inside &= scene.strokes(starts, angles + pi, depth, 0.02 * radius + 0.8) < 0.5
+    band = scene.chance(0.5)
+    if band:  # along the edge of a core that is no part of it, all around or open somewhere
+        radius *= scene.uniform(0.12, 0.45)  # from here on the band's width
+        core = _distance(inside) + 0.2 * radius * _noise(rng, scene.size, 2 * radius) < -radius
+        scene.paint(_blur(core, 0.7), str(rng.choice(["inner", "other"])), scene.texture(20.0, 0.2))
+        inside &= ~core
+        if scene.chance(0.5):
+            angle, depth = np.array([scene.uniform(0, 2 * pi)]), 1.3 * scene.radius
+            start, width = scene.around(depth, angle), scene.uniform(0.05, 0.4) * radius + 1.5
+            inside &= scene.strokes(start, angle + pi, depth, width) < 0.5
     sdf, holes = _distance(inside), None
     shade = scene.texture(scene.uniform(0.2, 0.6) * radius, scene.uniform(0.05, 0.25))
-    if scene.chance(0.6):
+    if not band and scene.chance(0.6):
         rough = _noise(rng, scene.size, scene.uniform(0.25, 0.6) * radius)
         holes = (rough > scene.uniform(1.0, 1.6)) & (sdf < -0.12 * radius)
     target = _Target(sdf, 0.9 * radius, radius * scene.uniform(0.01, 0.06), holes)

@@ -18,6 +18,7 @@ from napari_spa.refine.engine.framing import Search, frame_prompts, look_around,
 from napari_spa.refine.engine.predictions import (
     RankedPrediction,
     WindowPrediction,
+    has_edge,
     rank_predictions,
     support,
 )
@@ -182,6 +183,39 @@ def test_memory_does_not_overrule_what_was_found_again_best(monkeypatch):
         framed = frame_prompts(search(spa, sampler), prompts, expected)
         assert framed.view == both[0].view
     assert small.likelihood(both[0].area) < 0.01
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_a_mask_has_an_edge_where_the_picture_has_one(size):
+    rng = np.random.default_rng(0)
+    rows, columns = np.indices((200, 200))
+    disc = np.hypot(rows - 90, columns - 110) < 30
+    view = FieldOfView(40, 60, 100, 100)
+    places = ((np.arange(size) + 0.5) * 100 / size).astype(int)
+
+    def shown(mask):
+        return WindowPrediction(view, mask[40:140, 60:160][np.ix_(places, places)], 0.9)
+
+    noise = rng.normal(100, 10, disc.shape)
+    for sign in (1, -1):  # brighter and darker objects are alike
+        picture = ImageSampler(noise + sign * 60 * disc)
+        assert has_edge(picture, shown(disc))
+        assert not has_edge(picture, shown(np.hypot(rows - 60, columns - 130) < 18))
+    assert not has_edge(ImageSampler(noise), shown(disc))
+    faded = 0.3 * noise + 60 * np.clip(1.5 - np.hypot(rows - 90, columns - 110) / 60, 0, 1)
+    assert has_edge(ImageSampler(faded), shown(disc))  # not steep, but other values
+    assert has_edge(ImageSampler(noise), shown(np.zeros_like(disc)))
+
+
+def test_of_two_looks_the_better_answer_to_the_click_is_taken():
+    middle = Click(5.0, 5.0)
+    views = [FieldOfView(0, 0, 10, 10)] * 2
+    mask = np.ones((4, 4), bool)
+    doubtful, sure = (WindowPrediction(v, mask, q) for v, q in zip(views, (0.6, 0.9), strict=True))
+    assert (
+        framing._Look(middle, sure, doubtful, 0.6).merit
+        < framing._Look(middle, sure, sure, 0.3).merit
+    )
 
 
 def test_what_a_window_gives_does_not_depend_on_the_number_of_threads():

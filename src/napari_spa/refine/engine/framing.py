@@ -32,6 +32,7 @@ from napari_spa.refine.engine.predictions import (
     RankedPrediction,
     WindowPrediction,
     ask,
+    has_edge,
     likelihoods,
     predictions_in,
     rank_predictions,
@@ -56,6 +57,10 @@ _STEPS, _CELLS, _NEARLY = 4, 8, 0.15
 so small a part of them; one whose edges lie within this share of a view that was encoded is it."""
 _TOGETHER = 2
 """So many objects are looked at again before it is asked whether more have to be."""
+_NO_EDGE = 0.5
+"""What an object counts for whose edge the picture does not show."""
+_ANSWER = 4
+"""Power of the trust in what a look shows at the clicks: of all that counts, this is the answer."""
 _SPECK, _SEEN_TOO = 0.4, 0.6
 """Of what is smaller than this share of the object chosen and has less support than this, a click
 meant 1 of 100 (training images; docs/results.md)."""
@@ -100,7 +105,7 @@ def frame_prompts(
     levels = [predictions[start : start + each] for start in range(0, len(predictions), each)]
     looks = _look_again(search, rank_predictions(levels, config, expected), prompts)
     step(0.8)
-    best = max(looks, key=lambda look: look.score)
+    best = max(looks, key=lambda look: look.merit)
     found = _without_specks([*(look.clicked for look in looks), *predictions], best.clicked.area)
     others = _hypotheses(found, config, expected)
     asked = _whole(search, best.clicked, prompts)
@@ -114,7 +119,12 @@ class _Look(NamedTuple):
     middle: Click
     alone: WindowPrediction  # what the window shows at it
     clicked: WindowPrediction  # and at the clicks
-    score: float  # what it counts for
+    score: float  # what it counts for by the former
+
+    @property
+    def merit(self) -> float:
+        """What it counts for in all."""
+        return self.score * float(np.clip(self.clicked.quality, 0.0, 1.0)) ** _ANSWER
 
 
 def _look_again(search: Search, seen: Sequence[RankedPrediction], prompts: Prompts) -> list[_Look]:
@@ -130,8 +140,12 @@ def _look_again(search: Search, seen: Sequence[RankedPrediction], prompts: Promp
         seen_as = [(ranked.prediction.mask, ranked.prediction.view) for ranked in some]
         middles = [thickest(mask, view, search.sampler.shape) for mask, view in seen_as]
         alone = ask(search.spa, windows, [(middle,) for middle in middles])
-        scores = [r.found_again(f, prompts.clicks) for r, f in zip(some, alone, strict=True)]
         clicked = ask(search.spa, windows, [prompts.clicks] * len(some))
+        scores = [
+            ranked.found_again(found, prompts.clicks)
+            * (1.0 if has_edge(search.sampler, answer) else _NO_EDGE)
+            for ranked, found, answer in zip(some, alone, clicked, strict=True)
+        ]
         looks += map(_Look, middles, alone, clicked, scores)
     return looks
 

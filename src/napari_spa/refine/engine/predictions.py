@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from napari_spa.refine.engine.alternatives import dice_across
 from napari_spa.refine.engine.embedder import Windows
-from napari_spa.refine.engine.view import FieldOfView
+from napari_spa.refine.engine.view import FieldOfView, ImageSampler
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,10 @@ _DENIED = 0.2
 """What an object counts for that a click speaks against."""
 _WITNESSES = 3
 """So many windows say whether an object is there."""
+_EDGE_SIZE, _STEEP, _APART, _RIM = 128, 1.5, 0.7, 0.12
+"""A window is read at this size to look for a mask's edge.  There is none if the picture is less
+steep there than so many times the window's mean, and of pairs of a pixel inside and one outside
+(no farther from it than this share of the mask's size) fewer than this share differ one way."""
 _CUT = 0.1
 """A mask is cut where it touches more of its window's edge than this share of a side."""
 
@@ -176,6 +180,28 @@ def standing(
         * (1.0 - min(1.0, prediction.cut(shape)))
         for prediction in predictions
     )
+
+
+def has_edge(sampler: ImageSampler, seen: WindowPrediction) -> bool:
+    """Whether the picture itself shows an edge along a mask, or other values inside than outside.
+
+    True of an empty mask, and of one that leaves nothing of its window around it.
+    """
+    size = seen.mask.shape[0]
+    places = np.arange(_EDGE_SIZE) * size // _EDGE_SIZE
+    mask = seen.mask[np.ix_(places, places)]
+    grey = sampler.read(seen.view, _EDGE_SIZE).mean(axis=2)
+    slope = ndimage.gaussian_gradient_magnitude(grey, 1.0)
+    edge = ndimage.binary_dilation(mask) & ~ndimage.binary_erosion(mask)
+    if not edge.any() or slope[edge].mean() >= _STEEP * slope.mean():
+        return True
+    depth = max(3.0, _RIM * mask.sum() ** 0.5)
+    inside, outside = (
+        np.sort(grey[part & (ndimage.distance_transform_edt(part) <= depth)])
+        for part in (mask, ~mask)
+    )
+    brighter = np.searchsorted(outside, inside).mean() / len(outside)
+    return bool(max(brighter, 1 - brighter) >= _APART)
 
 
 def cuts(view: FieldOfView, mask: LocalMask, shape: tuple[int, int]) -> bool:

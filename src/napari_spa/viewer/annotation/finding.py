@@ -131,7 +131,8 @@ class AutomaticSegmentation(QObject):
             else:
                 self._write_found(annotated, group, value)
 
-        self._begin(job, write, "found")
+        what_now = "Keep or drop them in the tab Objects; Undo takes all back."
+        self._begin(job, write, "found", what_now)
         controller.status_message.emit("Looking for all objects…")
 
     def _hide(self, _: object = None) -> None:
@@ -294,7 +295,7 @@ class AutomaticSegmentation(QObject):
         job: Callable[[JobHandle], bool | None],  # tells whether it was stopped before its end
         write: Callable[[Any], None],
         done: str,
-        also: str = "",
+        also: str,  # said after it, where an object was written
     ) -> None:
         self._written, self._passed = set(), set()
 
@@ -312,9 +313,9 @@ class AutomaticSegmentation(QObject):
         passed = len(self._passed - self._written)
         if passed:
             words += f" {passed} left out: others are there already."
-        if done.startswith("found") and self._written:
-            words += " Keep or drop them in the tab Objects; Undo takes all back."
-        self._controller.status_message.emit(f"{words} {also}".strip())
+        if self._written:
+            words += f" {also}"
+        self._controller.status_message.emit(words.strip())
 
     @says_why_not
     def _write(
