@@ -23,6 +23,7 @@ from transfer_sets import average
 
 from napari_spa import RefinementSession, load_model
 from napari_spa.core.measures import dice
+from napari_spa.core.types import LocalMask, Region
 from napari_spa.evaluate.measures import bootstrap
 from napari_spa.evaluate.tables import markdown_table, spread
 from napari_spa.evaluate.users import place_click
@@ -67,7 +68,7 @@ def play(folder: Path, options: argparse.Namespace) -> list[Row]:
     for name, image, objects in chain(read_set(folder, "train"), read_set(folder, "val")):
         rng = np.random.default_rng([17, *name.encode()])
         some = [objects[k] for k in rng.permutation(len(objects))[: options.each]]
-        here = [AcceptedObject(name, image, mask) for mask in some]
+        here = [AcceptedObject(name, image, LocalMask.crop(mask)) for mask in some]
         if len(learnt) < options.accepted:
             learnt += here[: options.accepted - len(learnt)]
         elif len(tested) < options.objects:
@@ -89,8 +90,9 @@ def click_each(session: RefinementSession, objects: list[AcceptedObject]) -> lis
     for number, item in enumerate(objects):
         rng = np.random.default_rng([17, number, *item.name.encode()])
         session.set_image(item.image)
-        place = place_click(item.mask, "uniform", rng)
-        found.append(dice(session.start(points=[place]).mask, item.mask))
+        whole = item.mask.within(Region(0, 0, *item.image.shape[:2]))
+        place = place_click(whole, "uniform", rng)
+        found.append(dice(session.start(points=[place]).mask, whole))
     return found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari_spa import __version__
 from napari_spa.cli.console import CallError, answer, checking_the_call, echo_err, progress_bar
 from napari_spa.datasets import open_folder
-from napari_spa.io.models.formats import export_checkpoint, save_model
+from napari_spa.io.models.formats import export_checkpoint
 from napari_spa.io.models.load import load_model, resolve_device
 from napari_spa.io.projects.project import Project
 from napari_spa.refine.log.replay import changed_images, say_changed
@@ -148,7 +148,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _tune(options: argparse.Namespace) -> int:
     """Tune a model on a project's objects; keep it if it is better."""
-    from napari_spa.train.personal import PersonalConfig, accepted_objects, tune
+    from napari_spa.train.personal import PersonalConfig, accepted_objects, save_personal, tune
 
     if options.data or options.config is not None or options.resume:
         raise CallError("--from takes no DATA, --config or --resume.")
@@ -161,17 +161,12 @@ def _tune(options: argparse.Namespace) -> int:
     with progress_bar("tune") as progress:
         made = tune(model, objects, settings, progress=progress)
     weights = options.output / "spa.safetensors"
-    figures = (
-        f"first click on {made.tested_on} objects set aside: "
-        f"{made.before:.3f} before, {made.after:.3f} after"
-    )
     if made.better:
         options.output.mkdir(parents=True, exist_ok=True)
-        card = {**model.card, "tuned_on": made.learnt_from, "tuned_from": model.identity.sha256}
-        save_model(made.spa, weights, card)
+        save_personal(made, model, weights)
     answer(
         options,
-        [str(weights), figures] if made.better else [],
+        [str(weights), made.figures] if made.better else [],
         model=str(weights) if made.better else None,
         learnt_from=made.learnt_from,
         tested_on=made.tested_on,
@@ -180,7 +175,7 @@ def _tune(options: argparse.Namespace) -> int:
         changed=changed,
     )
     if not made.better:
-        echo_err(f"{figures}; not better, so nothing was saved.")
+        echo_err(f"{made.figures}; not better, so nothing was saved.")
     return 0 if made.better else 1
 
 

@@ -16,12 +16,14 @@ from torch.utils.data import DataLoader
 
 from napari_spa.core.measures import dice
 from napari_spa.core.presentation import counted
+from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import DataError, ModelError
 from napari_spa.io.images import open_image, read_label_stack
+from napari_spa.io.models.formats import save_model
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import Project
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.train.data import ObjectSource, RatedObject, numbers_of, to_rgb8
+from napari_spa.train.data import CONTEXT, ObjectSource, RatedObject, numbers_of, to_rgb8
 from napari_spa.train.loop import TrainConfig, Trainer, Windows, collate
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_spa.core.types import BoolArray
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.model.spa import Spa
 
@@ -57,7 +58,13 @@ class AcceptedObject:
 
     name: str  # of its image, or of its plane in a stack
     image: NDArray[np.generic]  # (H, W) or (H, W, C), as it is on disk
-    mask: BoolArray  # (H, W)
+    mask: LocalMask
+
+    def near(self, reach: float) -> Region:
+        """Return what lies around it, so many of its diameters wide at least."""
+        shape = self.image.shape[0], self.image.shape[1]
+        diameter = 2 * np.sqrt(self.mask.area / np.pi)
+        return self.mask.region.grown(int(reach / 2 * diameter) + 8, shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,9 +82,28 @@ class PersonalModel:
         """Whether it is worth having."""
         return self.after > self.before
 
+    @property
+    def figures(self) -> str:
+        """What it is worth, in words."""
+        return (
+            f"first click on {counted(self.tested_on, 'object')} set aside: Dice "
+            f"{self.before:.2f} before, {self.after:.2f} after learning from {self.learnt_from}"
+        )
 
-def accepted_objects(project: Path, *, without: Collection[str] = ()) -> list[AcceptedObject]:
-    """Collect the objects of a project folder, but those of some of its images."""
+
+def save_personal(made: PersonalModel, model: LoadedModel, path: Path) -> None:
+    """Write a tuned model's weights, and in their card what it was tuned from."""
+    card = {**model.card, "tuned_on": made.learnt_from, "tuned_from": model.identity.sha256}
+    save_model(made.spa, path, card)
+
+
+def accepted_objects(
+    project: Path, *, without: Collection[str] = (), fewest: int = FEWEST
+) -> list[AcceptedObject]:
+    """Collect the objects of a project folder, but those of some of its images.
+
+    ``DataError`` where they are fewer than so many.
+    """
     found: list[AcceptedObject] = []
     unread: list[str] = []
     for item in Project.open(project).items:
@@ -93,12 +119,15 @@ def accepted_objects(project: Path, *, without: Collection[str] = ()) -> list[Ac
             name, plane = "/".join([item.name, *map(str, index)]), labels[index]
             if plane.any():
                 image = np.asarray(opened.levels[0][index])
-                found += [AcceptedObject(name, image, plane == n) for n in numbers_of(plane)]
-    if len(found) < FEWEST:
+                found += [
+                    AcceptedObject(name, image, LocalMask.crop(plane == number))
+                    for number in numbers_of(plane)
+                ]
+    if len(found) < fewest:
         why = f" Not read: {' '.join(unread[:_NAMED])}" if unread else ""
         raise DataError(
             f"{project} holds {counted(len(found), 'accepted object')} to learn from; "
-            f"accept at least {FEWEST} first.{why}"
+            f"accept at least {fewest} first.{why}"
         )
     return found
 
@@ -173,11 +202,12 @@ def first_clicks(
     session = RefinementSession(model, seed=seed)
     found = []
     for item in objects:
-        spots = np.argwhere(item.mask)
+        whole = item.mask.within(Region(0, 0, *item.image.shape[:2]))
+        spots = np.argwhere(whole)
         session.set_image(item.image)
         for row, column in spots[rng.integers(len(spots), size=clicks)].tolist():
             proposal = session.start(points=[(row, column)], labels=[1])
-            found.append(dice(proposal.mask, item.mask))
+            found.append(dice(proposal.mask, whole))
     return float(np.mean(found))
 
 
@@ -185,4 +215,10 @@ def _source(objects: Sequence[AcceptedObject]) -> ObjectSource:
     """Return accepted objects to train on; many share an image, which is converted once."""
     images = {id(item.image): item.image for item in objects}
     pixels = {key: to_rgb8(image) for key, image in images.items()}
-    return ObjectSource([RatedObject(pixels[id(item.image)], item.mask[None]) for item in objects])
+    near = [item.near(CONTEXT) for item in objects]
+    return ObjectSource(
+        [
+            RatedObject(pixels[id(item.image)][region.slices], item.mask.within(region)[None])
+            for item, region in zip(objects, near, strict=True)
+        ]
+    )

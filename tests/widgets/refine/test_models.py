@@ -11,7 +11,7 @@ from weights_server import serving
 
 from napari_spa.io.models import download, registry
 from napari_spa.io.models.registry import KNOWN, KnownModel, list_models
-from napari_spa.widgets.refine.options import BROWSE, ModelBar, tip_of
+from napari_spa.widgets.refine.options import BROWSE, TUNE, ModelBar, tip_of
 
 CONTENT = os.urandom(300_000)
 
@@ -65,7 +65,7 @@ def test_all_known_models_are_listed_with_size_licence_and_images(bar):
     combo = bar().combo
     texts = [combo.itemText(k) for k in range(combo.count())]
     assert texts[0] == "spa-tiny"
-    assert texts[-1] == BROWSE
+    assert texts[-2:] == [BROWSE, TUNE]
     for known in KNOWN:
         place = combo.findData(known.name)
         assert "download" in combo.itemText(place)

@@ -9,6 +9,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -204,6 +205,13 @@ def copy_into_models(path: Path, name: str) -> Path:
         if file_digest(temporary) != digest:
             raise DataError(f"{path} changed while it was copied; import it again.")
     return target
+
+
+def free_model_name(name: str) -> str:
+    """Return a name that no model has: this one, or with a number behind it."""
+    taken = {entry.name for entry in list_models()}
+    numbered = (f"{name}-{number}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in taken)
 
 
 def _folders() -> tuple[Path, ...]:

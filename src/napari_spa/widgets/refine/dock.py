@@ -24,6 +24,7 @@ from napari_spa.viewer.annotation.stack import StackPropagation
 from napari_spa.viewer.background import later
 from napari_spa.viewer.keys import UNDO_KEYS, KeyBindings, LayoutFilter
 from napari_spa.viewer.settings import Settings, SettingsStore
+from napari_spa.viewer.tuning import ModelTuning
 from napari_spa.widgets.common.docks import DockLayout, DockLifecycle
 from napari_spa.widgets.common.layouts import column_of
 from napari_spa.widgets.objects.presenter import ObjectPresenter
@@ -72,6 +73,7 @@ class RefineDock(QWidget):
         self.parts = RefinePanel(self._colour_of)
         self.tab = ObjectPresenter(self.controller, self.prompt_controller, self.parts.objects)
         self.profiles = ProfilePresenter(self.controller, self.parts.profile, self)
+        self.tuning = ModelTuning(self.controller, self)
         self._image = ImageBinding(self.controller, self.display, self.propagation, self.parts)
         column_of(self.parts, holder=self)
         self.places = DockLayout(self)
@@ -120,7 +122,15 @@ class RefineDock(QWidget):
             button.on_click(getattr(controller, name))
         parts.cancel.on_click(controller.cancel)
         parts.compare.on_click(self._toggle_side_by_side)
-        parts.model.model_chosen.connect(lambda model: self._save(model=model))
+        model = parts.model
+        model.model_chosen.connect(lambda name: self._save(model=name))
+        model.tuning_requested.connect(self.tuning.start)
+        model.tuning_cancelled.connect(self.tuning.cancel)
+        model.name_chosen.connect(self.tuning.keep)
+        self.tuning.progressed.connect(model.show_progress)
+        self.tuning.tuned.connect(model.end_tuning)
+        self.tuning.failed.connect(model.show_failure)
+        self.tuning.ready.connect(model.take)
         self.profiles.actions.setting_wanted.connect(lambda path: self._save(profile=path))
         parts.prompts.tool_requested.connect(self._on_tool)
         parts.prompts.point_requested.connect(self.prompt_controller.point)
@@ -443,6 +453,7 @@ class RefineDock(QWidget):
         self.hover.release()
         self.prompt_controller.gestures.release()
         self.parts.model.files.close()
+        self.tuning.close()
         self.profiles.close()
         unsaved = self.controller.close()
         if unsaved:

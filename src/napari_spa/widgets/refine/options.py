@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QResizeEvent
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QProgressBar, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QLineEdit, QProgressBar, QWidget
 
 from napari_spa.core.presentation import capitalised
 from napari_spa.io.models.registry import ModelEntry, list_models
@@ -22,7 +22,7 @@ from napari_spa.widgets.common.layouts import column_of, even_row, tip_button, w
 if TYPE_CHECKING:
     from napari_spa.io.models.download import StopEvent
 
-BROWSE = "Open a file…"
+BROWSE, TUNE = "Open a file…", "Tune it to my objects…"
 _STEPS = 1000
 _SUITS = (
     ("spa-tiny*", "any image, at once, on any computer"),
@@ -85,9 +85,12 @@ class ModelFiles(FileThread):
 
 
 class ModelBar(QWidget):
-    """A list of all models and, where one is not on this machine, how to get it."""
+    """A list of all models, how to get one that is not here, and how to make one of one's own."""
 
     model_chosen = Signal(str)  # name or path of another model, which is on this machine
+    tuning_requested = Signal()  # make a model from what was accepted
+    tuning_cancelled = Signal()
+    name_chosen = Signal(str)  # keep the model that was made by this name
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,18 +101,25 @@ class ModelBar(QWidget):
         self.progress = QProgressBar()
         self.progress.setRange(0, _STEPS)
         self.cancel = FittingButton("Cancel")
-        self._current, self._active = "", True
+        self.name = QLineEdit()
+        self.name.setAccessibleName("Name of the model")
+        self.keep = FittingButton("Use it")
+        self.keep.setToolTip("Keep it by this name, and use it from the next object on.")
+        self._current, self._active, self._tuning = "", True, False
         self._wanted: ModelEntry | None = None
         self._offer = even_row((2, 1), self.download, self.open)
         self._running = even_row((2, 1), self.progress, self.cancel)
-        column_of(self.combo, self.about, self._offer, self._running, holder=self)
+        self._naming = even_row((2, 1), self.name, self.keep)
+        column_of(self.combo, self.about, self._offer, self._running, self._naming, holder=self)
         self.combo.activated.connect(self._on_activated)
         self.download.on_click(self._on_download)
         self.open.on_click(self._browse)
         self.cancel.on_click(self._on_cancel)
-        self.files.progressed.connect(self._on_progressed)
+        self.keep.on_click(lambda: self.name_chosen.emit(self.name.text().strip()))
+        self.name.returnPressed.connect(self.keep.click)
+        self.files.progressed.connect(self.show_progress)
         self.files.ready.connect(self._on_ready)
-        self.files.failed.connect(self._on_failed)
+        self.files.failed.connect(self.show_failure)
         self._show_offer(None)
         self.refresh()
 
@@ -121,14 +131,16 @@ class ModelBar(QWidget):
             there = "" if entry.path is not None else "  (download…)"
             self._add(entry.name + there, entry.name, tip_of(entry))
         self._add(BROWSE, "", "A weights file of SAM, MedSAM, micro-sam or napari-spa.")
+        self._add(TUNE, "", "A copy of the model learns from the objects you accepted, in minutes.")
         self.set_current(self._current)
 
     def set_current(self, model: str) -> None:
         """Show which model is used, by its name, or by its file's name where it is a path."""
         self._current = model
         if model and self.combo.findData(model) < 0:
-            self.combo.insertItem(self.combo.count() - 1, Path(model).stem, model)
-            self.combo.setItemData(self.combo.count() - 2, model, Qt.ItemDataRole.ToolTipRole)
+            place = self.combo.findText(BROWSE)
+            self.combo.insertItem(place, Path(model).stem, model)
+            self.combo.setItemData(place, model, Qt.ItemDataRole.ToolTipRole)
         self.combo.setCurrentIndex(self.combo.findData(model))
         tip = self.combo.itemData(self.combo.currentIndex(), Qt.ItemDataRole.ToolTipRole)
         self.combo.setToolTip(str(tip or ""))
@@ -141,7 +153,10 @@ class ModelBar(QWidget):
     def _on_activated(self, place: int) -> None:
         name = self.combo.itemData(place)
         entry = next((each for each in list_models() if each.name == name), None)
-        if not name:
+        if self.combo.itemText(place) == TUNE:
+            self.set_current(self._current)
+            self._begin_tuning()
+        elif not name:
             self._browse()
         elif entry is not None and entry.path is None:
             self.set_current(self._current)  # until its file is there
@@ -158,13 +173,38 @@ class ModelBar(QWidget):
         if self._wanted is not None:
             self._show(tip_of(self._wanted))  # not what became of the last try
             self._set_running(True)
-            self._on_progressed(0.0, "connecting…")
+            self.show_progress(0.0, "connecting…")
             self.files.download(self._wanted.name)
 
     def _on_cancel(self) -> None:
         self.progress.setFormat("stopping…")
         self.cancel.setEnabled(False)
-        self.files.cancel()
+        if self._tuning:
+            self.tuning_cancelled.emit()
+        else:
+            self.files.cancel()
+
+    def _begin_tuning(self) -> None:
+        self._show_offer(None)
+        self._tuning = True
+        self._show(
+            "A copy of the model learns from the objects you accepted. This takes some minutes; "
+            "you can go on, with slower clicks."
+        )
+        self._set_running(True)
+        self.show_progress(0.0, "reading the objects")
+        self.tuning_requested.emit()
+
+    def end_tuning(self, words: str = "", name: str = "") -> None:
+        """Say what became of the tuning; with a name, offer to keep the model."""
+        self._show_offer(None)
+        self._show(words)
+        self.name.setText(name)
+        self._naming.setVisible(bool(name))
+
+    def take(self, model: str) -> None:
+        """Use a model that is new on this machine."""
+        self._on_ready(model)
 
     def _browse(self) -> None:
         path, _filter = QFileDialog.getOpenFileName(
@@ -175,7 +215,8 @@ class ModelBar(QWidget):
             self._show(f"Checking {Path(path).name}…")
             self.files.check(path)
 
-    def _on_progressed(self, share: float, words: str) -> None:
+    def show_progress(self, share: float, words: str) -> None:
+        """Show how far a download, or the tuning, is."""
         self.progress.setValue(round(_STEPS * share))
         if self.cancel.isEnabled():
             self.progress.setFormat(words)
@@ -185,8 +226,10 @@ class ModelBar(QWidget):
         self._choose(model)
         self.refresh()
 
-    def _on_failed(self, sentence: str) -> None:
+    def show_failure(self, sentence: str) -> None:
+        """Say what went wrong; a name that was refused can be another one."""
         self._set_running(False)
+        self._tuning = False
         self._show(capitalised(sentence))
 
     def _add(self, text: str, data: str, tip: str) -> None:
@@ -195,8 +238,9 @@ class ModelBar(QWidget):
 
     def _show_offer(self, entry: ModelEntry | None) -> None:
         """Offer to get a model, or nothing."""
-        self._wanted = entry
+        self._wanted, self._tuning = entry, False
         self._show("" if entry is None else tip_of(entry))
+        self._naming.setVisible(False)
         self._set_running(False)
 
     def _show(self, words: str) -> None:
