@@ -289,6 +289,18 @@ def test_the_last_profile_is_there_again_for_each_model(open_dock, people, qtbot
     assert dock.store.load().profile == str(people[0])
 
 
+def test_teach_switched_off_stays_off_in_the_next_window(open_dock, qtbot):
+    viewer, dock = open_dock()
+    dock.parts.profile.teach.click()
+    assert not dock.controller.profiles.teaching
+    dock.release()
+    _, dock = open_dock(viewer)
+    assert not dock.controller.profiles.teaching
+    assert not dock.parts.profile.teach.isChecked()
+    dock.parts.profile.teach.click()
+    assert dock.controller.profiles.teaching
+
+
 def test_a_missing_profile_is_said_and_work_goes_on(open_dock, people, qtbot):
     viewer, dock = open_dock()
     dock.release()
@@ -337,7 +349,7 @@ def test_who_is_chosen_while_teach_is_off_is_told(open_dock, people, qtbot):
     settle(qtbot, dock)
     choose(qtbot, dock, 1)
     assert "learns nothing" not in dock.parts.status.text()
-    dock.controller.profiles.set_teaching(False)
+    dock.store.save(teach=False)
     choose(qtbot, dock, 2)
     assert "Ben learns nothing for now: Teach was switched off" in dock.parts.status.text()
 

@@ -114,6 +114,7 @@ def test_what_is_saved_is_remembered(store):
         "model": "vit_b",
         "device": "cuda:1",
         "profile": str(Path("folder") / "mine à moi.json"),
+        "teach": False,
         "overlap": "replace",
         "contrast": "layer",
         "hover": False,

@@ -133,6 +133,8 @@ class Settings:
     device: str = field(default="auto", metadata=_at("model", "device"))
     # Path of the preference profile to start with; empty for none.
     profile: str = field(default="", metadata=_at("model", "profile"))
+    # Whether accepted objects teach the profile.
+    teach: bool = field(default=True, metadata=_at("model", "teach"))
     # Whether an accepted object leaves earlier ones as they are or takes their pixels.
     overlap: Literal["protect", "replace"] = field(
         default="protect", metadata=_at("annotation", "overlap")

@@ -53,6 +53,7 @@ class ProfileActions(QObject):
         before, self._settings = self._settings, settings
         profiles = self._profiles
         profiles.model_name = settings.model
+        profiles.set_teaching(settings.teach)
         if before is not None and settings.model != before.model:
             profiles.release()
             if settings.profile == before.profile:

@@ -65,7 +65,6 @@ class ProfilePresenter(QObject):
         bar.action_requested.connect(self.ask)
         bar.compare_requested.connect(self.comparison.compare)
         bar.hide_comparison.on_click(self.comparison.clear)
-        bar.teach_requested.connect(self._profiles.set_teaching)
         self._application = QApplication.instance()
         if isinstance(self._application, QApplication):
             self._application.focusWindowChanged.connect(self._on_focus)

@@ -132,6 +132,7 @@ class RefineDock(QWidget):
         self.tuning.failed.connect(model.show_failure)
         self.tuning.ready.connect(model.take)
         self.profiles.actions.setting_wanted.connect(lambda path: self._save(profile=path))
+        parts.profile.teach_requested.connect(lambda on: self._save(teach=on))
         parts.prompts.tool_requested.connect(self._on_tool)
         parts.prompts.point_requested.connect(self.prompt_controller.point)
         self.prompt_controller.refine_requested.connect(self.objects.refine_at)
