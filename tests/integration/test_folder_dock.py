@@ -565,6 +565,9 @@ def test_the_menu_of_an_image_sets_its_work_aside(open_docks, folder, qtbot):
 def test_export_writes_what_is_accepted(open_docks, folder, qtbot, tmp_path):
     _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
+    dock.parts.export.click()
+    assert dock.jobs.dialog is None
+    assert f"No image of {folder} has an object yet" in dock.parts.status.text()
     accept(qtbot, dock, refine_dock)
     mask = refine_dock.controller.current.mask.store.data.copy()
     refine_dock.controller.classes.add("nucelus")

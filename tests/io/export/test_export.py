@@ -219,6 +219,13 @@ def test_nothing_or_nonsense_is_refused(project, tmp_path):
         export_project(project, ["tables"], tmp_path / "file")
 
 
+def test_a_project_without_an_object_is_refused_with_what_to_do(project, tmp_path):
+    for name in ("flat.png", "stack.tif"):
+        labels_path(project.out, name).unlink()
+    with pytest.raises(InputError, match=r"no image of .*images has an object yet; annotate one"):
+        export_project(project, ["labels"], tmp_path / "out")
+
+
 def test_nothing_is_replaced_unless_that_is_allowed(project, tmp_path):
     folder = tmp_path / "out"
     request = ExportRequest(folder, ("labels", "tables", "ome-zarr"))

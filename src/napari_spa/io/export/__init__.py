@@ -122,6 +122,7 @@ NUMBERED = ("labels", "png", "nifti", "ome-zarr")
 """Formats that hold a number for each pixel: of its object, or of its class."""
 
 VALUES = ("objects", "classes")
+NO_OBJECT = "no image of {} has an object yet; annotate one first."
 _PNG_MOST = 0xFFFF
 
 
@@ -183,14 +184,14 @@ def export_project(
     ``progress`` is called with the share done and the image's name, and may raise ``Cancelled``;
     ``colour`` gives an object's red, green, blue and opacity, 0 to 255, by its number.  What cannot
     be written as it is wanted, or is there already, is an ``InputError``, and so is a project in
-    which nothing is finished; a folder that cannot be written to is a ``DataError``; a single image
+    which none has an object; a folder that cannot be written to is a ``DataError``; a single image
     that fails is one of the report's problems.
     """
     request.check()
     _check_outside(request.folder, project)
     items = [item for item in project.items if os.path.exists(labels_path(project.out, item.name))]
     if not items:
-        raise InputError(f"no image of {project.source} is finished; there is nothing to export.")
+        raise InputError(NO_OBJECT.format(project.source))
     names = {item.name: item for item in items}
     files = _Files(request, None)
     files.claim(list(names))

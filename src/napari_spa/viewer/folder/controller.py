@@ -467,6 +467,15 @@ class FolderController(QObject):
         current = self.stage.current
         return None if current is None else self.saver.keep(current.location, current.image)
 
+    def has_objects(self) -> bool:
+        """Tell whether any image has objects, or had some."""
+        out = self.out
+        self._count()
+        return out is not None and any(
+            item.objects or os.path.exists(labels_path(out, name))
+            for name, item in self.items.items()
+        )
+
     def done(self) -> None:
         """Say that the image on show is done, and go to the next."""
         self._finish("done")

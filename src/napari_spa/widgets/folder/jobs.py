@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_spa.core.presentation import capitalised, counted
 from napari_spa.errors import sentence_of
-from napari_spa.io.export import ExportRequest
+from napari_spa.io.export import NO_OBJECT, ExportRequest
 from napari_spa.io.projects.paths import exports_path
 from napari_spa.io.projects.project import in_brief
 from napari_spa.refine.preference import evidence
@@ -334,6 +334,9 @@ class FolderJobs(QObject):
     def ask_export(self, parent: QWidget) -> None:
         """Ask what shall be exported, and where to."""
         project = sure(self._controller.project)
+        if not self._controller.has_objects():
+            self.status_message.emit(capitalised(NO_OBJECT.format(project.source)))
+            return
         request = self._exported or ExportRequest(exports_path(project.out), ("labels", "tables"))
         dialog = ExportDialog(request, [i.name for i in project.items], parent, single=False)
         dialog.start_requested.connect(self._start_export)
