@@ -34,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
         report, changed = _export(options, request, progress)
     for name, why in report.problems:
         echo_err(f"napari-spa: {why}" if name in why else f"napari-spa: {name}: {why}")
+    if report.left_out:
+        echo_err(f"napari-spa: {report.left_out}")
     if changed:
         echo_err(f"napari-spa: {say_changed(changed, 'they are exported as they were')}")
     answer(

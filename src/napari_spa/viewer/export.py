@@ -89,7 +89,8 @@ def in_words(report: ExportReport, folder: Path) -> str:
     few = len(report.names) <= _FEW
     words = ", ".join(report.names) if few else counted(report.files, "file")
     sentence = f"Saved {words} in {folder}." if report.files else "Nothing was saved."
-    return " ".join([sentence, *(f"Not written: {why}" for _, why in report.problems)])
+    missed = [f"Not written: {why}" for _, why in report.problems]
+    return " ".join(filter(None, [sentence, report.left_out, *missed]))
 
 
 def axes_of(image: Any) -> str:

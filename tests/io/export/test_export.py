@@ -226,6 +226,21 @@ def test_a_project_without_an_object_is_refused_with_what_to_do(project, tmp_pat
         export_project(project, ["labels"], tmp_path / "out")
 
 
+def test_files_of_classes_are_left_out_where_no_object_has_one(project, tmp_path):
+    write_classes(project.out / "classes.json", [ObjectClass("cell", "#111111")])
+    write_notes(notes_path(project.out, "flat.png"), {1: ObjectNote("the large one", "")})
+    kinds, out = ("labels", "png", "ome-zarr", "tables"), tmp_path / "out"
+    report = export_project(project, kinds, out, values=("objects", "classes"))
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("labels", "objects.csv", "ome-zarr", "png", "slices.csv")
+    ]
+    assert report.left_out == "No object has a class yet, so no file of classes was written."
+    assert export_project(project, ["labels"], tmp_path / "plain").left_out == ""
+    write_notes(notes_path(project.out, "flat.png"), {1: ObjectNote("", "cell")})
+    report = export_project(project, ["labels"], tmp_path / "classed", values=("classes",))
+    assert (report.left_out, report.files) == ("", 3)
+
+
 def test_nothing_is_replaced_unless_that_is_allowed(project, tmp_path):
     folder = tmp_path / "out"
     request = ExportRequest(folder, ("labels", "tables", "ome-zarr"))
@@ -301,6 +316,7 @@ def test_a_link_does_not_lead_an_export_out_of_its_folder(project, tmp_path, kin
         (folder / kind).symlink_to(elsewhere, target_is_directory=True)
     except OSError:
         pytest.skip("this user may not make links")
+    write_notes(notes_path(project.out, "flat.png"), {1: ObjectNote("", "cell")})
     kinds, values = ([kind], ["objects"]) if kind in FORMATS else (["labels"], ["classes"])
     with pytest.raises(DataError, match="is a link out of"):
         export_project(project, kinds, folder, values=values)

@@ -122,6 +122,7 @@ NUMBERED = ("labels", "png", "nifti", "ome-zarr")
 """Formats that hold a number for each pixel: of its object, or of its class."""
 
 VALUES = ("objects", "classes")
+NO_CLASS = "No object has a class yet, so no file of classes was written."
 NO_OBJECT = "no image of {} has an object yet; annotate one first."
 _PNG_MOST = 0xFFFF
 
@@ -174,6 +175,7 @@ class ExportReport:
     # Name of each image that could not be exported in some form, and why.
     problems: list[tuple[str, str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)  # of the files, in the folder
+    left_out: str = ""  # what was wanted and there is nothing of, in one sentence
 
 
 def export_project(
@@ -199,7 +201,7 @@ def export_project(
     path = project.out / FILE_NAME
     listed = read_classes(path) if path.exists() else ()
     used = [note.class_name for said in notes for note in said.values()]
-    export = _Export(files, with_unknown(listed, used), colour, project.source.name)
+    export = _Export(files, listed, used, colour, project.source.name)
     for number, (name, item) in enumerate(names.items()):
         progress(number / len(names), name)
         check_there(project.out)  # an export into it would make it
@@ -232,7 +234,7 @@ def export_image(
     files = _Files(request, image.name)
     files.claim([image.name])
     used = [note.class_name for note in image.notes.values()]
-    export = _Export(files, with_unknown(classes, used), colour, image.name)
+    export = _Export(files, classes, used, colour, image.name)
     export.take(image, progress)
     return export.finish()
 
@@ -317,13 +319,22 @@ class _Export:
     """Write image by image what is written so, and collect the rest."""
 
     def __init__(
-        self, files: _Files, classes: Sequence[ObjectClass], colour: Colour | None, title: str
+        self,
+        files: _Files,
+        classes: Sequence[ObjectClass],
+        used: Sequence[str],
+        colour: Colour | None,
+        title: str,
     ) -> None:
-        self._files, self._request, self._classes = files, files.request, classes
-        self._colour = colour
-        self._coco = CocoWriter(title, [one.name for one in classes])
+        self._files, self._request, self._colour = files, files.request, colour
+        self._classes = with_unknown(classes, used)
+        self._coco = CocoWriter(title, [one.name for one in self._classes])
         self._tables: dict[str, tuple[list[str], list[Row]]] = {}
         self.report = ExportReport()
+        if files.request.by_class and not any(used):
+            values = tuple(value for value in files.request.values if value != "classes")
+            self._request = replace(files.request, values=values)
+            self.report.left_out = NO_CLASS
 
     def take(self, image: Labelled, progress: Progress) -> None:
         """Export one image; what cannot be written in one form is written in the others."""

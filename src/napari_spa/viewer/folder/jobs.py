@@ -62,7 +62,7 @@ def do_export(project: Project, request: ExportRequest, progress: Progress) -> s
     partly = sum(forms < len(request.formats) for forms in failed.values())
     images = counted(report.images + partly, "image")
     files = counted(report.files, "file")
-    words = f"Exported {images} into {request.folder}: {files}."
+    words = f"Exported {images} into {request.folder}: {files}. {report.left_out}".rstrip()
     if report.problems:
         name, why = report.problems[0]
         more = len(report.problems) - 1
