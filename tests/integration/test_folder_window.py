@@ -1,6 +1,7 @@
 """The dock *SPA Folder* in its window: its place, what it says, and images that changed."""
 
 import imageio.v3 as iio
+import numpy as np
 import pytest
 import tifffile
 from folder_docks import (
@@ -41,6 +42,23 @@ def test_a_batch_behind_the_tools_says_in_its_tab_how_far_it_is(narrow, qtbot, m
     dock.jobs.status_message.emit("The batch ended: 4 done.")
     assert told == ["The batch ended: 4 done."]
     assert dock.parts.status.text() == told[0]
+
+
+def test_why_a_click_is_refused_stays_in_the_list_until_one_is_not(open_docks, folder, qtbot):
+    tifffile.imwrite(folder / "all nan.tif", np.full(SHAPE, np.nan, np.float32))
+    _, dock, refine_dock = open_docks()
+    open_folder(qtbot, dock, folder)
+    go(qtbot, dock, "all nan.tif")
+    qtbot.wait(300)
+    point = tuple(dock.controller.stage.current.layer.data_to_world((24, 28)))
+    refine_dock.prompt_controller.click(point)
+    words = "The image has no finite pixel; there is nothing to segment."
+    until(qtbot, lambda: dock.parts.status.text() == words)
+    qtbot.wait(400)  # until what the list says by itself has settled
+    assert dock.parts.status.text() == words
+    go(qtbot, dock, "cell1.png")
+    accept(qtbot, dock, refine_dock)
+    until(qtbot, lambda: dock.parts.status.text() == "cell1.png: 1 object so far.")
 
 
 def test_opening_the_dock_imports_no_torch():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.presentation import counted
+from napari_spa.core.presentation import capitalised, counted
 from napari_spa.errors import InputError, SpaError, sentence_of
 from napari_spa.io.files import FolderGoneError
 from napari_spa.io.projects.paths import labels_path, log_path
@@ -80,6 +80,7 @@ class FolderController(QObject):
         self._onward = 0
         self._passed: list[str] = []  # why images were passed over on the way to the wanted one
         self._said: str | None = ""  # of the image on show; None: trouble is
+        self._refused = ""  # why the last click on it came to nothing
         self._closed = False
         self._settled = later(self, self._on_settled, _SETTLED_MS)
         self._ended.connect(self._on_ended)
@@ -87,6 +88,7 @@ class FolderController(QObject):
         self.stage.failed.connect(self.failed)
         self.stage.proposed.connect(self._on_proposed)
         self.stage.objects_changed.connect(self._settled.start)
+        self.stage.refused.connect(self._on_refused)
         self.stage.gone.connect(self._on_gone)
         self.failed.connect(self._on_failed)
 
@@ -267,7 +269,7 @@ class FolderController(QObject):
         if out is None:
             return
         self._wanted, self._onward = name, onward
-        self._said, self._passed = "", []
+        self._said, self._refused, self._passed = "", "", []
         self.asked.emit("", {})
         self.status_message.emit(f"Opening {name}…")
         image = self._reader.image(name, item.path)
@@ -501,7 +503,12 @@ class FolderController(QObject):
             else:
                 self._go(following, onward=1)
 
+    def _on_refused(self, sentence: str) -> None:
+        self._said, self._refused = "", capitalised(sentence)
+        self._say_how_far()
+
     def _on_proposed(self) -> None:
+        self._refused = ""
         if self.current is not None:
             self.items.begin(self.current)
         self._settled.start()
@@ -547,7 +554,7 @@ class FolderController(QObject):
             words = f"{counted(count, 'object')} so far."
         elif current.annotated.active is not None:
             words = "the first object is active."
-        before, self._said = self._said, f"{current.name}: {words}"
+        before, self._said = self._said, self._refused or f"{current.name}: {words}"
         if self._said != before:
             self.status_message.emit(self._said)
 

@@ -51,6 +51,7 @@ class FolderImageView(QObject):
     objects_changed = Signal()  # A round of an object of this image is shown; its objects changed
     gone = Signal(str)  # someone else took the image with this name away
     failed = Signal(str)  # what went wrong, in one sentence
+    refused = Signal(str)  # what cannot be done on this image, said by its dock already
 
     def __init__(
         self,
@@ -153,6 +154,7 @@ class FolderImageView(QObject):
             self._controller = controller
             controller.proposed.connect(self._on_proposed)
             controller.objects_changed.connect(self._on_objects)
+            controller.failed.connect(self._on_refused)
         return controller
 
     def _on_proposed(self, *_: object) -> None:
@@ -162,6 +164,10 @@ class FolderImageView(QObject):
     def _on_objects(self) -> None:
         if self._ours():
             self.objects_changed.emit()
+
+    def _on_refused(self, sentence: str) -> None:
+        if self._ours():
+            self.refused.emit(sentence)
 
     def _ours(self) -> bool:
         """Tell whether the image that is annotated is the folder's."""
