@@ -331,7 +331,7 @@ def test_a_click_on_another_slice_is_refused(viewer, open_dock, qtbot):
     play(qtbot, dock, lambda: dock.prompt_controller.click((1, 30, 35)))
     viewer.dims.set_current_step(0, 2)
     dock.prompt_controller.click((2, 30, 35))
-    assert "another slice" in dock.parts.status.text()
+    assert "The current object is on slice 1; go back there" in dock.parts.status.text()
     dock.parts.action_buttons["accept"].click()
     labels = dock.controller.current.mask.layer.data
     assert labels[1].any()

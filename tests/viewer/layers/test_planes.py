@@ -13,6 +13,7 @@ from napari_spa.viewer.layers.planes import (
     click_in_plane,
     show_plane,
     shown_plane,
+    slice_in_words,
     slice_spacing,
     step_noun,
     to_data,
@@ -92,6 +93,21 @@ def test_a_walk_is_told_in_what_its_axis_is(label, unit, noun):
     units = (unit, "pixel", "pixel") if unit in ("pixel", "second") else (unit,) * 3
     layer = Image(np.zeros((3, 5, 6)), axis_labels=(label, "a", "b"), units=units)
     assert step_noun(layer, 0) == noun
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "index", "words"),
+    [
+        ((4, 8, 9), ("z", "y", "x"), (3, 0, 0), "slice 3"),
+        ((2, 4, 8, 9), ("t", "z", "y", "x"), (1, 3, 0, 0), "slice 1.3"),
+        ((3, 4, 8, 9), ("c", "t", "y", "x"), (0, 3, 0, 0), "frame 3"),
+        ((8, 9), ("y", "x"), (0, 0), "another slice"),
+    ],
+)
+def test_a_slice_is_named_as_in_the_table(shape, labels, index, words):
+    layer = Image(np.zeros(shape, np.uint8), axis_labels=labels)
+    plane = Plane((len(shape) - 2, len(shape) - 1), index)
+    assert slice_in_words(layer, plane) == words
 
 
 @pytest.mark.parametrize(

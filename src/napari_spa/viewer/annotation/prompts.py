@@ -14,7 +14,13 @@ from napari_spa.errors import InputError, SpaError
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, check_in_sight, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
-from napari_spa.viewer.layers.planes import click_in_plane, shown_plane, spatial_shape, to_world
+from napari_spa.viewer.layers.planes import (
+    click_in_plane,
+    shown_plane,
+    slice_in_words,
+    spatial_shape,
+    to_world,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -369,8 +375,8 @@ class PromptController(QObject):
         onward = active is not None and label == 1 and _goes_on(active, plane, drawn, aim)
         if active is not None and active.plane != plane and not onward:
             raise InputError(
-                "the current object is on another slice; accept or discard it, "
-                "or Ctrl+click to accept it and start the next one."
+                f"the current object is on {slice_in_words(image, active.plane)}; go back there, "
+                "accept or discard it, or Ctrl+click to accept it and start the next one."
             )
         if active is None and label == 0:
             raise InputError("click on the object first; Shift+click takes a part away later.")

@@ -398,6 +398,13 @@ def step_noun(layer: Image, axis: int) -> str:
     return kind if len(kind) > 2 and kind.isalpha() and kind != _UNNAMED else "slice"
 
 
+def slice_in_words(layer: Image, plane: Plane) -> str:
+    """Say which slice a plane is, as the table of objects does: "slice 3", "slice 1.3"."""
+    axes = [axis for axis in plane.stack_axes if axis != channel_axis(layer)]
+    numbers = ".".join(str(plane.index[axis]) for axis in axes)
+    return f"{step_noun(layer, axes[-1])} {numbers}" if axes else "another slice"
+
+
 def slice_spacing(layer: Image, plane: Plane, axis: int) -> float | None:
     """Return how many pixels lie between slices along an axis: 0 in time, None if not known."""
     if step_noun(layer, axis) != "slice":
