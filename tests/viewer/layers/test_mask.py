@@ -103,6 +103,14 @@ def test_first_lines_are_seen_where_objects_end(name):
     assert np.percentile(distance, 5, axis=0).min() > 32  # 18 by a plain distance
 
 
+def test_every_line_is_seen_on_black():
+    """With a contrast of three to one, as graphics should have."""
+    colours = mask_colours(Image(np.zeros((64, 64), np.uint8))).map(np.arange(1, 300))[:, :3]
+    assert len(np.unique(colours, axis=0)) > 35  # and there are many to tell apart
+    linear = np.where(colours > 0.04045, ((colours + 0.055) / 1.055) ** 2.4, colours / 12.92)
+    assert (linear @ [0.2126, 0.7152, 0.0722] / 0.05 + 1).min() >= 3
+
+
 def drawn_by(layer, act):
     """Return how many pixels each drawing had that an act led to."""
     pixels = []

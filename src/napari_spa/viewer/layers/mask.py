@@ -51,6 +51,7 @@ _SEED = 0.14  # of napari's colours that are told apart well, among which the or
 _SEEN_IN_LINES = np.array([1.0, 0.5, 0.25])
 """How much lightness, red to green and blue to yellow count in a thin line, as the eye sees it:
 a dark violet is far from brown in CIELAB, and is not seen on it."""
+_DARKEST = 38.0  # in lightness, of 100: darker lines are not seen on black
 _RECENT, _DISTINCT = 4, 40.0
 """A colour differs from those of so many objects before it, and of candidates, by so much."""
 
@@ -424,7 +425,7 @@ def mask_colours(image: Image | None = None) -> CyclicLabelColormap:
     candidates = rgb2lab(np.array([ADDED_COLOUR, REMOVED_COLOUR]) / 255)
     apart = np.linalg.norm((seen[:, None] - mine) * _SEEN_IN_LINES, axis=-1)
     contrast = np.percentile(apart, 5, axis=0)
-    left, order = list(range(len(mine))), list[int]()
+    left, order = np.flatnonzero(mine[:, 0] >= _DARKEST).tolist(), list[int]()
     while left:
         near = np.concatenate([candidates, mine[order[-_RECENT:]]])
         alike = np.linalg.norm(mine[left][:, None] - near, axis=-1).min(axis=1)
