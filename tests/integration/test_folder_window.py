@@ -44,6 +44,11 @@ def test_a_batch_behind_the_tools_says_in_its_tab_how_far_it_is(narrow, qtbot, m
     assert dock.parts.status.text() == told[0]
 
 
+def test_all_acts_show_their_keys_on_a_laptop(narrow, qtbot):
+    for button in narrow[0].parts.action_buttons.values():
+        assert "[" in button.shown_text()
+
+
 def test_why_a_click_is_refused_stays_in_the_list_until_one_is_not(open_docks, folder, qtbot):
     tifffile.imwrite(folder / "all nan.tif", np.full(SHAPE, np.nan, np.float32))
     _, dock, refine_dock = open_docks()

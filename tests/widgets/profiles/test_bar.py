@@ -93,7 +93,7 @@ def test_whose_preference_it_is_and_whether_it_is_taught_is_on_the_button(bar):
     assert "all of it\nAccepted objects teach it." in bar.name.toolTip()
     bar.set_teaching(False)
     bar.set_warning("This image is of another kind.")
-    assert bar.name.text() == "⚠ Ana, optic cup, not taught ▾"
+    assert bar.name.text() == "⚠ Not taught: Ana, optic cup ▾"
     assert bar.name.toolTip().endswith("This image is of another kind.")
 
 

@@ -140,7 +140,7 @@ class FolderPanel(QWidget):
         """Show the keys of all acts on their buttons."""
         for action, (long, short, tip) in _ACTIONS.items():
             button, key = self.action_buttons[action], keys.get(action, "")
-            button.set_texts(with_key(long, key), long, short)
+            button.set_texts(with_key(long, key), with_key(short, key), long, short)
             button.setToolTip(tip_with_key(tip, key))
             button.setAccessibleName(f"{long}: {tip}")
 

@@ -323,8 +323,8 @@ class ProfileBar(QObject):
             entry = self._entries[self._current - 1]
         names = [NONE] if entry is None else list(dict.fromkeys((full_name(entry), entry.name)))
         mark = "⚠ " if entry is not None and self.warning.text() else ""
-        rest = " ▾" if teaching else ", not taught ▾"
-        self.name.set_texts(*(f"{mark}{name}{rest}" for name in names))
+        state = "" if teaching else "Not taught: "  # first: the end is cut off where it is narrow
+        self.name.set_texts(*(f"{mark}{state}{name} ▾" for name in names))
         off = "Teach is off: new objects teach it nothing."
         taught = "Accepted objects teach it." if teaching else off
         about = (names[0], self.words.toolTip(), taught, self.warning.text())
