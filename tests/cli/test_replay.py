@@ -67,7 +67,7 @@ class Annotator:
         getattr(self.session, act)(*arguments)
         self.show()
 
-    def accept(self, number: int | None = None, overlap="protect", **more) -> None:
+    def accept(self, number: int | None = None, overlap="protect", source=None) -> None:
         for _ in range(20):  # a random network's first mask may well be empty
             proposal = self.session.proposal
             if proposal.area:
@@ -76,15 +76,16 @@ class Annotator:
                 self.session.pick(len(proposal.candidates) - 1)
             else:
                 self.session.click((30, 40))
-        if "source" not in more:
+        if source is None:
             self.show()
         result = self.session.accept()
         proposal = result.proposal
         number = self.annotation.next_number if number is None else number
-        part = Part(self.at, "accepted", result.rounds, 0.1, result.decisions)
+        rounds, decisions = result.rounds, result.decisions
+        part = Part(self.at, "accepted", rounds, 0.1, decisions, source=source or {})
         mask = LocalMask.crop(proposal.local_mask, proposal.region)
         self.annotation.commit(number, part, mask, overlap=overlap)
-        self.journal.accept(number, part, mask, overlap, **more)
+        self.journal.accept(number, part, mask, overlap)
 
     def paint(self, plane: Plane, rows: slice, columns: slice, number: int) -> None:
         labels = self.labels[plane.slices]
@@ -367,7 +368,7 @@ def test_a_slice_of_which_only_the_decisions_are_known(
     annotator.at = annotator.plane(1)
     annotator.session.set_image(array[1])
     annotator.session.start(points=[(36, 44)])
-    annotator.accept(1, source=None)
+    annotator.accept(1, source={})
     annotator.close()
     answer = replay(annotator, "--json")
     assert answer.status == 0, answer

@@ -10,6 +10,7 @@ from tiny_model import make_model
 
 from napari_spa.io import images
 from napari_spa.io.event_log import read_records
+from napari_spa.refine.annotation.propagation import PropagationConfig
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.export import export_work
@@ -330,8 +331,117 @@ def test_work_on_several_channels_is_offered_again(make_napari_viewer, qtbot, op
         again.controller.recovery.offered, timeout=30_000, check_params_cb=bool
     ) as signal:
         pass
+    list(again.controller.current.ready())  # as where something was done meanwhile
+    qtbot.wait(100)
     back = play(qtbot, again, lambda: again.controller.recovery.recover(signal.args[0][0]))
     np.testing.assert_array_equal(back.mask, proposal.mask)
     data = again.controller.current.mask.layer.data
     np.testing.assert_array_equal(data[1] == 1, proposal.mask)
     assert again.controller.current.display.channels.name == "Channels 0, 1 as colours"
+    combo = again.parts.options.channels
+    qtbot.waitUntil(lambda: combo.currentText() == "Channels 0, 1 as colours")
+
+
+def restore(qtbot, dock):
+    """Bring back what another window left."""
+    recovery = dock.controller.recovery
+    with qtbot.waitSignal(recovery.offered, timeout=30_000, check_params_cb=bool) as signal:
+        pass
+    with qtbot.waitSignal(recovery.restored, timeout=30_000):
+        recovery.recover(signal.args[0][0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "at"), [(("t", "c", "y", "x"), (2, 1)), (("c", "y", "x"), (1,))]
+)
+def test_what_comes_back_is_seen_on_its_channel_and_the_next_on_the_one_on_show(
+    open_dock, qtbot, labels, at
+):
+    image = noise(*(3, 2)[-len(at) :])
+    dock = open_dock(cells=(image, labels))
+    dock.controller.viewer.dims.set_point(range(len(at)), at)
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((*at, 30, 35)))
+    dock.controller.autosave.flush()
+    dock.release()
+    again = open_dock(cells=(image, labels))
+    viewer, channel = again.controller.viewer, len(at) - 1
+    viewer.dims.set_point(range(len(at)), (0,) * len(at))
+    back = play(qtbot, again, lambda: restore(qtbot, again))
+    np.testing.assert_array_equal(back.mask, proposal.mask)
+    assert tuple(viewer.dims.current_step[: len(at)]) == at
+    assert again.parts.options.channels.currentText() == "Channel on show"
+    again.controller.accept()
+    viewer.dims.set_point(channel, 0)
+    play(qtbot, again, lambda: again.prompt_controller.click((*at[:-1], 0, 10, 12)))
+    assert [record["look"]["channels"] for record in logged(again)] == [[1], [0]]
+
+
+@pytest.mark.parametrize("act", ["reopen", "undo"])
+@pytest.mark.parametrize("window", ["this", "next", "next, which has no names for the axes"])
+def test_an_accepted_object_is_taken_up_on_its_channel(open_dock, qtbot, window, act):
+    image, labels = noise(3, 2), ("t", "c", "y", "x")
+    dock = open_dock(cells=(image, labels))
+    dock.controller.viewer.dims.set_point((0, 1), (2, 1))
+    proposal = play(qtbot, dock, lambda: dock.prompt_controller.click((2, 1, 30, 35)))
+    dock.controller.accept()
+    seen = dock.controller.session.sampler.fingerprint
+    if window != "this":
+        dock.controller.autosave.flush()
+        dock.release()
+        dock = open_dock(cells=(image, labels if window == "next" else None))
+        restore(qtbot, dock)
+    controller, viewer = dock.controller, dock.controller.viewer
+    viewer.dims.set_point((0, 1), (2, 0))
+    acts = {"reopen": lambda: dock.objects.reopen(1), "undo": controller.undo}
+    back = play(qtbot, dock, acts[act])
+    np.testing.assert_array_equal(back.mask, proposal.mask)
+    assert controller.session.sampler.fingerprint == seen
+    assert tuple(viewer.dims.current_step[:2]) == (2, 1)
+    assert controller.current.display.channels.chosen is None  # still the one on show
+    controller.accept()
+    assert controller.current.annotation.objects[1].area == int(proposal.mask.sum())
+
+
+def test_a_discarded_object_comes_back_on_its_channel(open_dock, qtbot):
+    dock = open_dock(cells=(noise(2), ("c", "y", "x")))
+    controller, viewer = dock.controller, dock.controller.viewer
+    viewer.dims.set_point(0, 1)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((1, 30, 35)))
+    controller.discard()
+    viewer.dims.set_point(0, 0)
+    play(qtbot, dock, controller.undo)
+    assert viewer.dims.current_step[0] == 1
+
+
+@pytest.mark.parametrize("act", ["propagate_one", "propagate"])
+def test_an_object_goes_to_other_slices_on_its_channel(open_dock, qtbot, act):
+    frames = np.repeat(noise(1, 2), 3, axis=0)
+    dock = open_dock(cells=(frames, ("t", "c", "y", "x")))
+    controller, viewer = dock.controller, dock.controller.viewer
+    viewer.dims.set_point((0, 1), (1, 1))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((1, 1, 30, 35)))
+    controller.accept()
+    viewer.dims.set_point(1, 0)
+    if act == "propagate_one":
+        play(qtbot, dock, lambda: dock.propagation.propagate_one(1))
+        assert tuple(viewer.dims.current_step[:2]) == (2, 1)
+        looks = [record["look"] for record in logged(dock)]
+    else:
+        on_and_on = PropagationConfig(uncertainty=1.0, overlap=0.0, max_area_ratio=1e9)
+        dock.propagation.config = on_and_on
+        dock.propagation.propagate("forward")
+        qtbot.waitUntil(lambda: not controller.busy, timeout=30_000)
+        parts = controller.current.annotation.objects[1].parts
+        looks = [part.source["look"] for part in parts]
+    assert [list(look["channels"]) for look in looks] == [[1], [1]]
+
+
+def test_an_accepted_object_is_taken_up_in_its_grey_values(open_dock, qtbot):
+    image = noise().astype(np.uint16) * 200
+    dock = open_dock(cells=(image, ("y", "x")))
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    dock.controller.accept()
+    seen = dock.controller.session.sampler.intensity
+    dock.controller.viewer.layers["cells"].contrast_limits = (0, 5000)
+    play(qtbot, dock, lambda: dock.objects.reopen(1))
+    assert dock.controller.session.sampler.intensity == seen

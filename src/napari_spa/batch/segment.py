@@ -145,15 +145,16 @@ class _Written:
             problem = "the mask is empty; point at another part of it."
         if not problem:
             status: Status = "review" if found.uncertainty >= self._doubtful else "propagated"
-            part = Part(plane, status, 1, found.uncertainty, found.decisions)
-            evidence = evidence_of(found.decisions)
+            decisions, source = found.decisions, found.source
+            part = Part(plane, status, 1, found.uncertainty, decisions, source=source)
+            evidence = evidence_of(decisions)
             kept = self._annotation.without_leftovers(number, plane, found.mask, evidence)
             try:
                 self._annotation.commit(number, part, kept)
             except InputError:
                 problem = "every pixel of it belongs to objects before it."
             else:
-                self._journal.accept(number, part, found.mask, "protect", source=found.source)
+                self._journal.accept(number, part, found.mask, "protect")
                 held = self._annotation.objects[number].on(plane)
                 area = 0 if held is None else held.area
         uncertainty = 1.0 if problem else found.uncertainty

@@ -28,10 +28,11 @@ from napari_spa.io.event_log import (
 from napari_spa.refine.annotation.objects import new_group
 from napari_spa.refine.log.journal import ImageFacts, image_facts, made_with, read_journal
 from napari_spa.refine.session.state import known_of
+from napari_spa.viewer.annotation.display import looked
 from napari_spa.viewer.annotation.round import ActiveObject
 from napari_spa.viewer.layers.label_storage import LabelStore, StoreSurface, make_label_store
 from napari_spa.viewer.layers.planes import (
-    fellow_channels,
+    channel_axis,
     image_plane_of,
     logged_display,
     plane_on_slider,
@@ -49,12 +50,10 @@ if TYPE_CHECKING:
     from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.annotation.objects import AnnotatedObject, Part
     from napari_spa.refine.engine.config import Progress
-    from napari_spa.refine.log import journal
     from napari_spa.refine.log.journal import LoggedSession
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
-    from napari_spa.viewer.layers.planes import DisplaySettings
 
 _logger = logging.getLogger(__name__)
 
@@ -257,6 +256,7 @@ class Recovery(QObject):
 
     # What was found for the image that is annotated: a list of ``Offer``, or none.
     offered = Signal(object)
+    restored = Signal()  # work is back, and the image may be looked at as it was
     _looked = Signal(object, object)  # from the idle thread
 
     def __init__(self, controller: AnnotationController) -> None:
@@ -270,7 +270,7 @@ class Recovery(QObject):
         """Look for work on an image, once; offer it until each is answered."""
         controller = self._controller
         autosave, image, look = controller.autosave, annotated.image, annotated.look
-        others = fellow_channels(controller.viewer.layers, image)
+        choices = annotated.choices()
         before = None if self._latest is None else self._latest()
         self._latest = ref(annotated)
         if annotated is before:
@@ -291,7 +291,7 @@ class Recovery(QObject):
 
         def job(progress: Progress) -> None:
             def fingerprint(plane: Plane, logged: object) -> str:
-                before = logged_display(image, logged, look, others)
+                before = logged_display(image, plane, logged, look, choices)
                 return image_plane_of(image, plane, before).fingerprint()
 
             offers = autosave.offers(facts, axes, fingerprint)
@@ -387,6 +387,7 @@ class Recovery(QObject):
         first = 1 if active is None else active.number + 1
         left_out = _add(annotated, since, max(annotated.annotation.next_number, first))
         controller.objects_changed.emit()
+        self.restored.emit()
         objects = counted(len(annotated.annotation.objects), "object")
         apart = f" {counted(left_out, 'pixel')} of new objects lay on earlier ones."
         controller.status_message.emit(f"{words}: {objects}.{apart if left_out else ''}")
@@ -394,12 +395,17 @@ class Recovery(QObject):
             controller.profiles.adopt(recovered.profile)
         if active is None or not active.decisions:
             return not left_out
-        look, *looks = self._looks(annotated, active)
-        # The limits are of the object that comes back.
-        annotated.display = replace(look, limits=None)
-        show_plane(controller.viewer, annotated.image, active.plane)
+        plane, sources = active.plane, (active.source, *active.looked_before)
+        look, *looks = (looked(annotated, source, plane) for source in sources)
+        shared = channel_axis(annotated.image)
+        if shared is not None:
+            plane = plane.at(shared, 0)
+        if look.channels.axis is None or len(look.channels.chosen or ()) > 1:  # a user's choice
+            annotated.display = replace(annotated.display, channels=look.channels)
+        # Else one channel of several: maybe it was only on show, and there it is again.
+        show_plane(controller.viewer, annotated.image, plane, look)
         accepted = annotated.annotation.objects.get(active.number) if active.reopened else None
-        part = None if accepted is None else accepted.on(active.plane)
+        part = None if accepted is None else accepted.on(plane)
         learnt = 0 if part is None else known_of(part.reopens_with)
 
         def action(session: RefinementSession, progress: Progress) -> Proposal:
@@ -413,7 +419,7 @@ class Recovery(QObject):
 
         again = ActiveObject(
             active.number,
-            active.plane,
+            plane,
             learnt=learnt,
             reopened=active.reopened,
             look=look,
@@ -423,19 +429,6 @@ class Recovery(QObject):
         # What was added since ended the object in the log: it is written again.
         controller.begin(annotated, again, action, otherwise=anew, known=not since)
         return not left_out
-
-    def _looks(
-        self, annotated: AnnotatedImage, active: journal.ActiveObject
-    ) -> list[DisplaySettings]:
-        """Return how an object is looked at, and how before, as the log says it."""
-        others = fellow_channels(self._controller.viewer.layers, annotated.image)
-        axis = active.source.get("look", {}).get("axis")
-        if axis in {choice.axis for choice in annotated.choices()} - {None}:
-            annotated.share_channels(axis)
-        return [
-            logged_display(annotated.image, source.get("look"), annotated.look, others)
-            for source in (active.source, *active.looked_before)
-        ]
 
 
 _Pixels = Sequence[tuple["AnnotatedObject", Sequence[tuple["Part", LocalMask]]]]

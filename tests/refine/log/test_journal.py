@@ -95,15 +95,16 @@ class Annotator:
         if self.hand is not None:
             number, plane, timeline, _ = self.hand
             part = part_on(plane, timeline.state.number, timeline.state.decisions)
+            part = replace(part, source=source_on(plane))
             if self._write(number, part, mask, overlap):
                 self.hand = None
 
-    def _write(self, number, part, mask, overlap, group=None, **more):
+    def _write(self, number, part, mask, overlap, group=None):
         try:
             self.annotation.commit(number, part, mask, overlap=overlap, group=group)
         except InputError:
             return False
-        self.journal.accept(number, part, mask, overlap, group, **more)
+        self.journal.accept(number, part, mask, overlap, group)
         return True
 
     def propagate(self, mask):
@@ -113,7 +114,8 @@ class Annotator:
             for plane in PLANES:
                 decisions = state_after(()).decisions
                 part = part_on(plane, 1, decisions, status="propagated")
-                self._write(numbers[0], part, mask, "protect", group, source=source_on(plane))
+                part = replace(part, source=source_on(plane))
+                self._write(numbers[0], part, mask, "protect", group)
 
     def reopen(self, last):
         if self.hand is None and self.annotation.objects:
@@ -214,7 +216,7 @@ def table(annotation):
         number: [
             (active.name, active.class_name),
             *(
-                (p.plane, p.area, p.rounds, p.uncertainty, p.status, told(p.decisions))
+                (p.plane, p.area, p.rounds, p.uncertainty, p.status, told(p.decisions), p.source)
                 for p in active.parts
             ),
         ]
@@ -409,6 +411,8 @@ def test_a_reopened_object_says_how_it_is_looked_at_now(annotator, restored):
     annotator.accept(box(0, 0, 2, 2), "protect")
     decisions = annotator.annotation.objects[1].parts[0].decisions
     annotator.journal.reopen(1, PLANES[0], decisions)
+    annotator.log.flush()
+    assert read(read_records(annotator.log.path))[0].active.source == source_on(PLANES[0])
     timeline = Timeline(SessionState(VIEW, Prompts(), MIXTURE, MIXTURE, decisions))
     other = {"image": "red", "look": {"channels": [0]}}
     if restored:

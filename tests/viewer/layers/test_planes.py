@@ -8,9 +8,12 @@ from napari.layers import Image
 from napari_spa.core.plane import Plane
 from napari_spa.viewer.export import axes_of
 from napari_spa.viewer.layers.planes import (
+    Channels,
+    DisplaySettings,
     axis_kind,
     channel_choices,
     click_in_plane,
+    logged_display,
     show_plane,
     shown_plane,
     slice_in_words,
@@ -142,6 +145,35 @@ def test_places_are_where_they_are_seen_whatever_units_the_layers_have():
     show_plane(viewer, stack, plane)
     assert shown_plane(viewer, stack) == plane
     assert click_in_plane(viewer, stack, plane, tuple(world)) == (4.0, 7.0)
+
+
+def test_sliders_go_to_the_one_channel_that_is_looked_at():
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.zeros((4, 3, 20, 30)), axis_labels=tuple("tcyx"))
+    plane = Plane((2, 3), (2, 0, 0, 0))
+    for chosen, channel in (((1,), 1), ((0, 2), 1), (None, 1), ((2,), 2)):
+        show_plane(viewer, layer, plane, DisplaySettings(Channels("", 1, chosen)))
+        assert tuple(viewer.dims.current_step[:2]) == (2, channel)
+
+
+@pytest.mark.parametrize(
+    ("labels", "record", "channels"),
+    [
+        ("cyx", {"axis": 0, "channels": [9]}, (0, (9,))),  # not offered alone
+        ("cyx", {"axis": None, "channels": None}, (0, (4,))),  # before the axis was called so
+        (None, {"axis": 0, "channels": [3]}, (0, (3,))),  # and after its name is gone
+        ("cyx", {"axis": 0, "channels": [99]}, (0, (7,))),  # as now
+        ("cyx", {"axis": None, "channels": None, "layers": ["gone"]}, (0, (7,))),
+    ],
+)
+def test_a_log_says_how_a_plane_was_looked_at(labels, record, channels):
+    # Of an axis without a name up to 8 positions may be channels.
+    layer = Image(np.zeros((8 if labels is None else 12, 20, 30)), axis_labels=labels)
+    now = DisplaySettings(Channels("Channel on show", 0, (7,)))
+    record, choices = {**record, "limits": [[1, 2], [3, 4]]}, channel_choices(layer)
+    look = logged_display(layer, Plane((1, 2), (4, 0, 0)), record, now, choices)
+    assert (look.channels.axis, look.channels.chosen) == channels
+    assert look.limits == (None if look is now else ((1.0, 2.0), (3.0, 4.0)))
 
 
 @pytest.mark.parametrize(

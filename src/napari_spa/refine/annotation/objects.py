@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class Part:
     region: Region = _NOWHERE
     area: int = 0
     model: ModelIdentity | None = None  # which model the decisions were made with, if known
+    # How the plane was looked at then (``image``, ``look``), as a log says it; empty if not known.
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reopens_with(self) -> tuple[Decision, ...]:

@@ -195,13 +195,14 @@ class RecordReader:
         active, extent = self._session.active, plane.extent(self._session.image.shape)
         decisions: tuple[Decision, ...] = ()
         # Should nothing say how: as the last plane, but each plane has limits of its own.
-        source: Mapping[str, Any] = {"look": {**self._look, "limits": None}}
+        guess, known = {"look": {**self._look, "limits": None}}, dict[str, Any]()
         if record["decisions"]:
             decisions = tuple(decision_from_record(d, extent) for d in record["decisions"])
-            source = self._looked(record) or source
+            known = self._looked(record)
         elif active is not None and (active.number, active.plane) == (number, plane):
             decisions = tuple(d for d in active.decisions if d.round <= active.round)
-            source = active.source or source
+            known = dict(active.source)
+        source = known or guess
         if decisions and "image" in record:
             self._session.looks.setdefault(plane, source.get("look"))
             self._session.fingerprints.setdefault(plane, str(record["image"]))
@@ -214,7 +215,8 @@ class RecordReader:
             mask = self._session.annotation.without_leftovers(number, plane, mask, said)
         rounds, uncertainty = int(record["rounds"]), float(record["uncertainty"])
         made = made_with(self._session.model) if decisions else None
-        part = Part(plane, record["status"], rounds, uncertainty, decisions, model=made)
+        status = record["status"]
+        part = Part(plane, status, rounds, uncertainty, decisions, model=made, source=known)
         self._session.annotation.commit(
             number,
             part,
@@ -231,7 +233,10 @@ class RecordReader:
         part = None if active is None else active.on(plane)
         decisions = () if part is None else part.reopens_with
         last = decisions[-1].round if decisions else 0
-        self._session.active = ActiveObject(number, plane, decisions, last, reopened=True)
+        source = {} if part is None else part.source
+        self._session.active = ActiveObject(
+            number, plane, decisions, last, reopened=True, source=source
+        )
 
     def _on_discard(self, record: Record) -> None:
         self._session.active = None
@@ -306,7 +311,7 @@ class RecordReader:
         """Read how a plane was looked at, where a record says so."""
         source: Record = {name: record[name] for name in ("image", "look") if name in record}
         if "look" in source:
-            self._look = dict(source["look"])
+            source["look"] = self._look = dict(source["look"])
         return source
 
     def _labels(self, plane: Plane) -> NDArray[np.integer]:
@@ -399,14 +404,13 @@ class Journal:
         overlap: Overlap,
         group: int | None = None,
         *,
-        source: Mapping[str, Any] | None = None,
         class_name: str = "",
     ) -> None:
         """Write an object's outline on a plane.
 
         Beside protected objects it is read again as :meth:`Annotation.without_leftovers` leaves it.
         Decisions that were not shown (a propagated slice) are written now, and how the
-        plane was looked at with them: ``source`` as in :meth:`shown`.
+        plane was looked at with them.
         """
         known, now = set(map(id, self._written)), round(self._clock(), 3)
         loose = any(id(decision) not in known for decision in part.decisions)
@@ -426,7 +430,7 @@ class Journal:
                 "time": now,
                 **({"leftovers": False} if overlap == "protect" else {}),
                 **({"class": class_name} if class_name else {}),
-                **(source or {}),
+                **(part.source if loose else {}),
             }
 
         self._log.append(record)

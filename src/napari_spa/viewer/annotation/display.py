@@ -11,22 +11,26 @@ from qtpy.QtCore import QObject
 from napari_spa.errors import Cancelled, SpaError
 from napari_spa.refine.session.state import Phase
 from napari_spa.viewer.annotation.click_target import accepted_at, is_elsewhere
-from napari_spa.viewer.annotation.round import display_record
+from napari_spa.viewer.annotation.round import ActiveObject, display_record
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.candidates import border_lines
 from napari_spa.viewer.layers.planes import (
     DisplaySettings,
     click_in_plane,
     image_plane_of,
+    logged_display,
     pixel_side,
     shown_plane,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.components import ViewerModel
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Box, DoubleArray
+    from napari_spa.refine.annotation.objects import Part
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
@@ -276,3 +280,18 @@ def _what_is_seen(
     """Say what a session reads, and what that is."""
     sampler = None if session.phase is Phase.NO_IMAGE else session.sampler
     return session, sampler, annotated, plane, replace(look, limits=None)
+
+
+def looked(annotated: AnnotatedImage, source: Mapping[str, Any], plane: Plane) -> DisplaySettings:
+    """Return how a log says that a plane was looked at, or how it is now where it does not."""
+    record = source.get("look", {})
+    axis = record.get("axis")
+    if axis is not None and axis in [choice.axis for choice in annotated.choices()]:
+        annotated.share_channels(axis)
+    return logged_display(annotated.image, plane, record, annotated.look, annotated.choices())
+
+
+def taken_up(annotated: AnnotatedImage, number: int, part: Part) -> ActiveObject:
+    """Return what makes an accepted part active again: looked at, and computed, as it was made."""
+    look = looked(annotated, part.source, part.plane)
+    return ActiveObject(number, part.plane, look=look, model=part.model)

@@ -142,9 +142,10 @@ class AutomaticSegmentation(QObject):
 
     def _write_found(self, annotated: AnnotatedImage, group: int, found: Found) -> None:
         """Write an object that was found, unless it is one of those there are."""
-        rounds, number = found.decisions[-1].round, annotated.annotation.next_number
-        part = Part(found.plane, "review", rounds, found.uncertainty, found.decisions)
-        self._write(annotated, number, part, found.mask, group, found.source)
+        decisions, number = found.decisions, annotated.annotation.next_number
+        rounds, unsure = decisions[-1].round, found.uncertainty
+        part = Part(found.plane, "review", rounds, unsure, decisions, source=found.source)
+        self._write(annotated, number, part, found.mask, group)
 
     # ------------------------------------------------------------------ from a layer
 
@@ -212,7 +213,7 @@ class AutomaticSegmentation(QObject):
                     )
                     numbers[label] = label if free else annotated.annotation.next_number
                 part = Part(plane, "accepted")
-                self._write(annotated, numbers[label], part, mask, group, None)
+                self._write(annotated, numbers[label], part, mask, group)
 
     @says_why_not
     def write_back(self) -> None:
@@ -319,13 +320,7 @@ class AutomaticSegmentation(QObject):
 
     @says_why_not
     def _write(
-        self,
-        annotated: AnnotatedImage,
-        number: int,
-        part: Part,
-        mask: LocalMask,
-        group: int,
-        source: Any,
+        self, annotated: AnnotatedImage, number: int, part: Part, mask: LocalMask, group: int
     ) -> None:
         with annotated.bare():
             _, kept = annotated.annotation.outline(number, part.plane, mask, overlap="protect")
@@ -338,7 +333,6 @@ class AutomaticSegmentation(QObject):
                 mask,
                 "protect",
                 group=group,
-                source=None if source is None else dict(source),
                 class_name=self._controller.classes.current,
             )
         self._written.add(number)

@@ -15,7 +15,13 @@ from napari_spa.refine.annotation.annotation import Annotation, Overlap
 from napari_spa.refine.annotation.objects import Change, Part, Patch
 from napari_spa.refine.log.journal import ImageFacts, Journal
 from napari_spa.refine.session.acts import evidence_of
-from napari_spa.viewer.annotation.round import ActiveObject, ActRecord, DroppedObject, RenderedRound
+from napari_spa.viewer.annotation.round import (
+    ActiveObject,
+    ActRecord,
+    DroppedObject,
+    RenderedRound,
+    display_record,
+)
 from napari_spa.viewer.compat import old_objects
 from napari_spa.viewer.layers.candidates import CandidateShapes
 from napari_spa.viewer.layers.mask import MaskLayer
@@ -285,7 +291,9 @@ class AnnotatedImage:
         class_name = class_name if active.class_name is None else active.class_name
         decisions = shown.timeline.state.decisions
         rounds, uncertainty = shown.proposal.round, shown.proposal.uncertainty
-        part = Part(active.plane, "accepted", rounds, uncertainty, decisions, model=active.model)
+        source = display_record(active.look or self.look, shown.session.sampler)
+        made, plane = active.model, active.plane
+        part = Part(plane, "accepted", rounds, uncertainty, decisions, model=made, source=source)
         with self.bare():
             self.write(active.number, part, shown.mask, overlap, class_name=class_name)
             self.active = None  # no preview of it comes back
@@ -302,13 +310,11 @@ class AnnotatedImage:
         overlap: Overlap,
         *,
         group: int | None = None,
-        source: dict[str, Any] | None = None,
         class_name: str = "",
     ) -> Change:
         """Write an object on a plane: labels, table and log; ``InputError`` if no pixel is left.
 
-        Changes of one group are taken back together; ``source`` says for the log how the plane
-        was looked at, where no round of it was shown; an object that is new is of the class.
+        Changes of one group are taken back together; an object that is new is of the class.
         """
         self.end_edit()
         with self.bare():
@@ -316,9 +322,7 @@ class AnnotatedImage:
             change = self.annotation.commit(
                 number, part, kept, overlap=overlap, group=group, class_name=class_name
             )
-        self.journal.accept(
-            number, part, mask, overlap, group, source=source, class_name=class_name
-        )
+        self.journal.accept(number, part, mask, overlap, group, class_name=class_name)
         return change
 
     def take_recommended(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from napari_spa.errors import InputError
 from napari_spa.refine.annotation.objects import new_group
 from napari_spa.viewer.annotation.click_target import accepted_at, stored_mask
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
+from napari_spa.viewer.annotation.display import taken_up
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
 from napari_spa.viewer.annotation.undo import UndoActions
 from napari_spa.viewer.layers.planes import (
@@ -66,7 +68,6 @@ class ObjectActions(QObject):
         decisions = part.reopens_with
         if pixels is None and not decisions:
             raise InputError(f"object {number} has no pixel left on this slice.")
-        show_plane(controller.viewer, annotated.image, part.plane)
         annotated.journal.reopen(number, part.plane, decisions)
 
         def from_pixels(session: RefinementSession, progress: Progress) -> Proposal:
@@ -76,7 +77,9 @@ class ObjectActions(QObject):
             otherwise = None if pixels is None else from_pixels
             self.undoing.restore(annotated, number, part, reopened=True, otherwise=otherwise)
             return
-        controller.begin(annotated, ActiveObject(number, part.plane, reopened=True), from_pixels)
+        active = replace(taken_up(annotated, number, part), reopened=True, model=None)
+        show_plane(controller.viewer, annotated.image, active.plane, active.look)
+        controller.begin(annotated, active, from_pixels)
 
     @says_why_not
     def refine_at(self, position: Position) -> None:

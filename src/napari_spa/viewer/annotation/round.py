@@ -229,7 +229,7 @@ class ActiveObject:
         """Return it without its round; to come back, with the grey values that it was seen with."""
         look, shown = self.look, self.shown
         if look is not None and shown is not None:
-            look = replace(look, limits=shown.session.sampler.intensity.logged)
+            look = replace(look, limits=shown.session.sampler.intensity.logged or ())
         return replace(self, shown=None, look=look)
 
     @property

@@ -20,8 +20,9 @@ from napari_spa.refine.annotation.propagation import (
     propagate,
     propagate_one,
 )
+from napari_spa.viewer.annotation.display import looked, taken_up
 from napari_spa.viewer.annotation.image import AnnotatedImage
-from napari_spa.viewer.annotation.round import ActiveObject, display_record, says_why_not
+from napari_spa.viewer.annotation.round import display_record, says_why_not
 from napari_spa.viewer.layers.planes import (
     image_plane_of,
     plane_on_slider,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.background import JobHandle
+    from napari_spa.viewer.layers.planes import DisplaySettings
 
 Direction = Literal["backward", "forward", "both"]
 _PERSONAL = ("accepted", "edited")
@@ -113,10 +115,10 @@ class StackPropagation(QObject):
             self._controller.status_message.emit(f"This is the last {self.unit()} that way.")
             return
         following = plane.at(axis, position)
-        before, image_plane = (
-            image_plane_of(annotated.image, each, annotated.look) for each in (plane, following)
-        )
-        show_plane(self._controller.viewer, annotated.image, following)
+        image, look = annotated.image, _look_beyond(annotated, part, axis)
+        before = image_plane_of(image, plane, looked(annotated, part.source, plane))
+        image_plane = image_plane_of(image, following, look)
+        show_plane(self._controller.viewer, image, following, look)
 
         def carry(
             session: RefinementSession,
@@ -133,7 +135,7 @@ class StackPropagation(QObject):
                 progress=progress,
             )
 
-        active = ActiveObject(number, following, model=part.model)
+        active = replace(taken_up(annotated, number, part), plane=following, look=look)
         learnt = partial(carry, mixture=_mixture_of(part))
         self._controller.begin(annotated, active, learnt, otherwise=carry)
 
@@ -150,7 +152,7 @@ class StackPropagation(QObject):
             return
         annotated, plane, axis, number, mask, part = taken
         models, unit = self._controller.model, self.unit()
-        image, look = annotated.image, annotated.look
+        image, look = annotated.image, _look_beyond(annotated, part, axis)
         load, instead = models.loader(part.model), models.loader()
         config, ways = self._plan(taken, direction)
         total = max(1, sum(len(way) for way, _ in ways))
@@ -271,12 +273,11 @@ class StackPropagation(QObject):
         status: Literal["propagated", "review"] = "review" if found.doubtful else "propagated"
         proposal = found.proposal
         rounds, uncertainty = proposal.round, proposal.uncertainty
-        part = Part(plane, status, rounds, uncertainty, found.decisions, model=model)
+        decisions = found.decisions
+        part = Part(plane, status, rounds, uncertainty, decisions, model=model, source=source)
         mask = LocalMask.crop(proposal.local_mask, proposal.region)
         with annotated.bare():
-            annotated.write(
-                number, part, mask, self._controller.overlap, group=group, source=source
-            )
+            annotated.write(number, part, mask, self._controller.overlap, group=group)
         self._controller.objects_changed.emit()
 
     def _ended(self, unit: str, found: tuple[list[Ending], int, int]) -> None:
@@ -296,12 +297,12 @@ class StackPropagation(QObject):
         if place is None or session is None:
             return
         annotated, plane, axis = place
-        count = spatial_shape(annotated.image)[axis]
+        count, look = spatial_shape(annotated.image)[axis], annotated.look
+        if annotated.active is not None and annotated.active.look is not None:
+            look = replace(look, channels=annotated.active.look.channels)
         near = [plane.index[axis] + step for step in (1, -1)]
         pictures = [
-            image_plane_of(annotated.image, plane.at(axis, p), annotated.look)
-            for p in near
-            if 0 <= p < count
+            image_plane_of(annotated.image, plane.at(axis, p), look) for p in near if 0 <= p < count
         ]
 
         def job(progress: Progress) -> None:
@@ -320,6 +321,12 @@ def _to_its_end(
     if ending.reason == "edge" and barrier is not None:
         ending = Ending(barrier, "yours")
     endings.append(ending)
+
+
+def _look_beyond(annotated: AnnotatedImage, part: Part, axis: int) -> DisplaySettings:
+    """Return how an object is looked at on other slices: its channels, in the slice's own range."""
+    channels, now = looked(annotated, part.source, part.plane).channels, annotated.look
+    return now if channels.axis == axis else replace(now, channels=channels)
 
 
 def _mixture_of(part: Part) -> MixtureParameters | None:

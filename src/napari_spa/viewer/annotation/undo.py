@@ -9,7 +9,8 @@ from qtpy.QtCore import QObject
 
 from napari_spa.core.presentation import counted
 from napari_spa.refine.session.state import known_of
-from napari_spa.viewer.annotation.round import ActiveObject, DroppedObject, same_acts
+from napari_spa.viewer.annotation.display import taken_up
+from napari_spa.viewer.annotation.round import DroppedObject, same_acts
 from napari_spa.viewer.layers.planes import show_plane
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class UndoActions(QObject):
             return
         if active.reopened:
             annotated.journal.reopen(active.number, active.plane, ())
-        show_plane(controller.viewer, annotated.image, active.plane)
+        show_plane(controller.viewer, annotated.image, active.plane, active.look)
         annotated.acts.follow(dropped)
         self._play(dropped)
 
@@ -188,7 +189,6 @@ class UndoActions(QObject):
             before = change.before.get(change.number)
             annotated.journal.reopen(change.number, part.plane, part.decisions)
             annotated.undo()
-            show_plane(controller.viewer, annotated.image, part.plane)
             known = before is not None and before.on(part.plane) is not None
             self.restore(annotated, change.number, part, reopened=known, undone=change)
             return
@@ -252,11 +252,12 @@ class UndoActions(QObject):
                     known = known_of(part.decisions)
             return session.restore(part.decisions, learnt=known, progress=progress)
 
-        active = ActiveObject(number, part.plane, model=part.model)
+        active = taken_up(annotated, number, part)
         if undone is not None:
             active = annotated.acts.accepted.get(undone, active)
         had = None if undone is None else undone.after[number].class_name
         active = replace(active, plane=part.plane, learnt=learnt, reopened=reopened, class_name=had)
+        show_plane(self._controller.viewer, annotated.image, active.plane, active.look)
         self._controller.begin(annotated, active, action, otherwise=otherwise, known=True)
 
     def _paint(self, annotated: AnnotatedImage, *, redo: bool) -> None:

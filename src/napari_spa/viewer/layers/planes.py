@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,7 @@ _UNNAMED = "position"
 class Channels:
     """Which channels of a layer are looked at."""
 
-    name: str  # for a user
+    name: str = field(compare=False)  # for a user
     # The data axis whose positions are channels; None for the layer's own colours, or for one
     # grey plane.
     axis: int | None = None
@@ -92,7 +92,8 @@ class DisplaySettings:
     channels: Channels  # which channels
     # Whether grey values come from each plane's own range or the layer's limits.
     contrast: str = "automatic"
-    # The limits that an object was started with, to go on with them after a crash.
+    # The limits that an object was started with, to go on with them; none of one whose views
+    # are cut by their own values each.
     limits: tuple[tuple[float, float], ...] | None = None
 
 
@@ -228,21 +229,25 @@ def shown_channel(viewer: ViewerModel, layer: Image) -> int:
 
 
 def logged_display(
-    layer: Image, record: Any, now: DisplaySettings, others: Sequence[Image] = ()
+    layer: Image, plane: Plane, record: Any, now: DisplaySettings, choices: Sequence[Channels]
 ) -> DisplaySettings:
-    """Return how a log says the layer was looked at, as far as one still can."""
-    if not isinstance(record, dict):
+    """Return how a log says that a plane was looked at; as now where one no longer can."""
+    if not isinstance(record, dict) or not record:
         return now
+    axis, own = record.get("axis"), channel_axis(layer)
     chosen = None if record.get("channels") is None else tuple(record["channels"])
-    wanted = (record.get("axis"), chosen, tuple(record.get("layers", ())))
-    known = (
-        c
-        for c in channel_choices(layer, others)
-        if (c.axis, c.chosen, tuple(str(other.name) for other in c.others)) == wanted
-    )
-    limits = record.get("limits")
-    fixed = None if limits is None else tuple((float(a), float(b)) for a, b in limits)
-    return DisplaySettings(next(known, now.channels), now.contrast, fixed)
+    layers = tuple(record.get("layers", ()))
+    if own is not None and (axis, chosen, layers) == (None, None, ()):
+        axis, chosen = own, (plane.index[own],)  # it was not called an axis of channels then
+    offered, wanted = list(choices), (axis, chosen, layers)
+    if axis is not None and axis in [channels.axis for channels in choices]:  # not all are offered
+        several = range(spatial_shape(layer)[axis])
+        offered += [Channels(f"Channel {c} alone", axis, (c,)) for c in several]
+    for channels in offered:
+        if (channels.axis, channels.chosen, tuple(str(o.name) for o in channels.others)) == wanted:
+            limits = tuple((float(a), float(b)) for a, b in record.get("limits") or ())
+            return DisplaySettings(channels, now.contrast, limits)
+    return now
 
 
 def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
@@ -276,11 +281,17 @@ def plane_on_slider(viewer: ViewerModel, layer: Image | None) -> Plane | None:
         return None
 
 
-def show_plane(viewer: ViewerModel, layer: Image, plane: Plane) -> None:
-    """Move the viewer's sliders to a plane of a layer."""
+def show_plane(
+    viewer: ViewerModel, layer: Image, plane: Plane, look: DisplaySettings | None = None
+) -> None:
+    """Move the viewer's sliders to a plane of a layer, and to the one channel it is looked at."""
     offset = viewer.dims.ndim - layer.ndim
+    own, left = channel_axis(layer), {channel_axis(layer)}
+    chosen = None if look is None or look.channels.axis != own else look.channels.chosen
+    if own is not None and chosen is not None and len(chosen) == 1:
+        plane, left = plane.at(own, chosen[0]), set()
     world = to_world(viewer, layer, plane.index)
-    for axis in set(plane.stack_axes) - {channel_axis(layer)}:
+    for axis in set(plane.stack_axes) - left:
         viewer.dims.set_point(axis + offset, float(world[axis]))
 
 
@@ -319,7 +330,7 @@ def image_plane_of(layer: Image, plane: Plane, look: DisplaySettings) -> ImagePl
         readers.append(tuple(PlaneReader(data, there.at(channels.axis, p)) for p in positions))
     colours = channels.chosen if channels.axis is None else None
     if look.limits is not None:
-        return ImagePlane(tuple(readers), colours, limits=look.limits)
+        return ImagePlane(tuple(readers), colours, limits=look.limits or None)
     if layer.rgb:
         return ImagePlane(tuple(readers), colours)
     limits = (each.contrast_limits for each in (layer, *channels.others))

@@ -52,6 +52,7 @@ class ImageBinding(QObject):
         controller.cleared.connect(self._objects_due.start)
         recovery = controller.recovery
         recovery.offered.connect(parts.recovery.set_offers)
+        recovery.restored.connect(self._target_due.start)
         parts.recovery.restore_requested.connect(recovery.recover)
         parts.recovery.later_requested.connect(recovery.postpone)
         parts.recovery.forget_requested.connect(recovery.forget)
