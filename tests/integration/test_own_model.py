@@ -56,6 +56,17 @@ def let_it_be(better, monkeypatch):
     monkeypatch.setattr(personal, "first_clicks", lambda *_: next(values))
 
 
+def hear_what_is_learnt(monkeypatch):
+    learnt = []
+
+    def tune(model, objects, **_):
+        learnt.append(objects)
+        raise Cancelled
+
+    monkeypatch.setattr(personal, "tune", tune)
+    return learnt
+
+
 def test_a_better_model_is_offered_and_kept_by_a_name(tune_in, qtbot, monkeypatch):
     let_it_be(True, monkeypatch)
     dock = tune_in(6)
@@ -102,15 +113,30 @@ def test_too_few_objects_are_refused(tune_in, qtbot):
     assert bar.combo.isEnabled()
 
 
+def test_an_object_teaches_with_the_channel_it_was_made_on(make_napari_viewer, qtbot, monkeypatch):
+    learnt = hear_what_is_learnt(monkeypatch)
+    monkeypatch.setattr(personal, "FEWEST", 1)
+    viewer, model = make_napari_viewer(), make_model()
+    pixels = np.stack([PIXELS, 255 - PIXELS])
+    viewer.add_image(pixels, name="both", axis_labels=("c", "y", "x"))
+    dock = RefineDock(viewer, lambda name: RefinementSession(model))
+    qtbot.addWidget(dock)
+    try:
+        viewer.dims.set_current_step(0, 1)
+        with qtbot.waitSignal(dock.controller.proposed, timeout=30_000):
+            dock.prompt_controller.click((1, 18, 16))
+        dock.controller.accept()
+        viewer.dims.set_current_step(0, 0)
+        begin(dock)
+        qtbot.waitUntil(lambda: bool(learnt), timeout=10_000)
+    finally:
+        dock.release()
+    np.testing.assert_array_equal(learnt[0][0].image, pixels[1])
+
+
 def test_a_project_teaches_with_its_other_images_too(open_docks, few, qtbot, monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_SPA_MODELS", str(tmp_path / "models"))
-    learnt = []
-
-    def tune(model, objects, **_):
-        learnt.append(objects)
-        raise Cancelled
-
-    monkeypatch.setattr(personal, "tune", tune)
+    learnt = hear_what_is_learnt(monkeypatch)
     write_picture(few / "other.png", PIXELS)
     _, dock, refine_dock = open_docks()
     dock.controller.open(few)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.presentation import counted
+from napari_spa.core.presentation import capitalised, counted
 from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, DataError
 from napari_spa.io.models.registry import copy_into_models, free_model_name
 from napari_spa.io.projects.paths import log_path
 from napari_spa.io.projects.project import Project
+from napari_spa.viewer.annotation.display import looked
 from napari_spa.viewer.background import FileThread
 from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.viewer.layers.planes import image_plane_of
@@ -24,12 +25,14 @@ from napari_spa.viewer.layers.planes import image_plane_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_spa.core.plane import Plane
     from napari_spa.io.models.load import LoadedModel
     from napari_spa.refine.engine.image_plane import ImagePlane
     from napari_spa.refine.session.session import RefinementSession
     from napari_spa.train.personal import AcceptedObject, PersonalModel
     from napari_spa.viewer.annotation.controller import AnnotationController
     from napari_spa.viewer.annotation.image import AnnotatedImage
+    from napari_spa.viewer.layers.planes import DisplaySettings
 
 _SURROUNDINGS = 10.0  # diameters of an image too large to be read whole, around each object
 
@@ -93,7 +96,7 @@ class ModelTuning(FileThread):
             self.tuned.emit("Stopped; nothing is kept.", "")
             return
         made, model = answer
-        figures = f"{made.figures[0].upper()}{made.figures[1:]}"
+        figures = capitalised(made.figures)
         if made.better:
             self._made = answer
             self.tuned.emit(f"{figures}.", free_model_name(f"{model.identity.name}-own"))
@@ -106,23 +109,20 @@ class ModelTuning(FileThread):
 
 
 def _accepted(annotated: AnnotatedImage) -> list[_Held]:
-    """Return an image's accepted objects, by plane; without what waits for a look."""
-    found: dict[ImagePlane, list[LocalMask]] = {}
-    planes: dict[object, ImagePlane] = {}
+    """Return an image's accepted objects, by plane and channels; without what needs review."""
+    found: dict[tuple[Plane, DisplaySettings], list[LocalMask]] = {}
     with annotated.bare():
         for number, held in annotated.annotation.objects.items():
             for part in held.parts:
                 mask = annotated.annotation.pixels(number, part.plane)
                 if mask is None or part.status == "review":
                     continue
-                if part.plane not in planes:
-                    look = annotated.look
-                    planes[part.plane] = image_plane_of(annotated.image, part.plane, look)
-                found.setdefault(planes[part.plane], []).append(mask)
-    name = str(annotated.image.name)
+                look = replace(looked(annotated, part.source, part.plane), limits=None)
+                found.setdefault((part.plane, look), []).append(mask)
+    image = annotated.image
     return [
-        _Held(f"{name}/{place}", image_plane, tuple(masks))
-        for place, (image_plane, masks) in enumerate(found.items())
+        _Held(f"{image.name}/{place}", image_plane_of(image, *seen), tuple(masks))
+        for place, (seen, masks) in enumerate(found.items())
     ]
 
 

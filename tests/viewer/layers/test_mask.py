@@ -9,6 +9,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.layers.labels._labels_utils import get_contours
+from napari.utils.colormaps import CyclicLabelColormap
 from scipy import ndimage
 from skimage import data
 from skimage.color import rgb2gray, rgb2lab
@@ -105,7 +106,9 @@ def test_first_lines_are_seen_where_objects_end(name):
 
 def test_every_line_is_seen_on_black():
     """With a contrast of three to one, as graphics should have."""
-    colours = mask_colours(Image(np.zeros((64, 64), np.uint8))).map(np.arange(1, 300))[:, :3]
+    colormap = mask_colours(Image(np.zeros((64, 64), np.uint8)))
+    colormap = CyclicLabelColormap(**colormap.model_dump())  # as napari does on drawing
+    colours = colormap.map(np.arange(1, 300))[:, :3]
     assert len(np.unique(colours, axis=0)) > 35  # and there are many to tell apart
     linear = np.where(colours > 0.04045, ((colours + 0.055) / 1.055) ** 2.4, colours / 12.92)
     assert (linear @ [0.2126, 0.7152, 0.0722] / 0.05 + 1).min() >= 3

@@ -430,8 +430,8 @@ def mask_colours(image: Image | None = None) -> CyclicLabelColormap:
         near = np.concatenate([candidates, mine[order[-_RECENT:]]])
         alike = np.linalg.norm(mine[left][:, None] - near, axis=-1).min(axis=1)
         order.append(left.pop(int((contrast[left] * np.minimum(alike, _DISTINCT)).argmax())))
-    colours.colors = colours.colors[[0, *(place + 1 for place in order)]]
-    return colours
+    chosen = colours.colors[[0, *(place + 1 for place in order)]]
+    return CyclicLabelColormap(chosen, seed=_SEED, background_value=0)
 
 
 _SPACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")

@@ -118,7 +118,7 @@ class ModelBar(QWidget):
         self.keep.on_click(lambda: self.name_chosen.emit(self.name.text().strip()))
         self.name.returnPressed.connect(self.keep.click)
         self.files.progressed.connect(self.show_progress)
-        self.files.ready.connect(self._on_ready)
+        self.files.ready.connect(self.take)
         self.files.failed.connect(self.show_failure)
         self._show_offer(None)
         self.refresh()
@@ -149,6 +149,31 @@ class ModelBar(QWidget):
         """Let another model be chosen, or not while the one in use is at work."""
         self._active = active
         self.combo.setEnabled(active and not self._running.isVisibleTo(self))
+
+    def show_progress(self, share: float, words: str) -> None:
+        """Show how far a download, or the tuning, is."""
+        self.progress.setValue(round(_STEPS * share))
+        if self.cancel.isEnabled():
+            self.progress.setFormat(words)
+
+    def show_failure(self, sentence: str) -> None:
+        """Say what went wrong; a name that was refused can be another one."""
+        self._set_running(False)
+        self._tuning = False
+        self._show(capitalised(sentence))
+
+    def end_tuning(self, words: str = "", name: str = "") -> None:
+        """Say what became of the tuning; with a name, offer to keep the model."""
+        self._show_offer(None)
+        self._show(words)
+        self.name.setText(name)
+        self._naming.setVisible(bool(name))
+
+    def take(self, model: str) -> None:
+        """Use a model that is new on this machine."""
+        self._show_offer(None)
+        self._choose(model)
+        self.refresh()
 
     def _on_activated(self, place: int) -> None:
         name = self.combo.itemData(place)
@@ -195,17 +220,6 @@ class ModelBar(QWidget):
         self.show_progress(0.0, "reading the objects")
         self.tuning_requested.emit()
 
-    def end_tuning(self, words: str = "", name: str = "") -> None:
-        """Say what became of the tuning; with a name, offer to keep the model."""
-        self._show_offer(None)
-        self._show(words)
-        self.name.setText(name)
-        self._naming.setVisible(bool(name))
-
-    def take(self, model: str) -> None:
-        """Use a model that is new on this machine."""
-        self._on_ready(model)
-
     def _browse(self) -> None:
         path, _filter = QFileDialog.getOpenFileName(
             self, "Open a model", "", "Models (*.safetensors *.pth *.pt);;All files (*)"
@@ -214,23 +228,6 @@ class ModelBar(QWidget):
         if path:
             self._show(f"Checking {Path(path).name}…")
             self.files.check(path)
-
-    def show_progress(self, share: float, words: str) -> None:
-        """Show how far a download, or the tuning, is."""
-        self.progress.setValue(round(_STEPS * share))
-        if self.cancel.isEnabled():
-            self.progress.setFormat(words)
-
-    def _on_ready(self, model: str) -> None:
-        self._show_offer(None)
-        self._choose(model)
-        self.refresh()
-
-    def show_failure(self, sentence: str) -> None:
-        """Say what went wrong; a name that was refused can be another one."""
-        self._set_running(False)
-        self._tuning = False
-        self._show(capitalised(sentence))
 
     def _add(self, text: str, data: str, tip: str) -> None:
         self.combo.addItem(text, data)
