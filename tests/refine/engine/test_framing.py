@@ -207,17 +207,6 @@ def test_a_mask_has_an_edge_where_the_picture_has_one(size):
     assert has_edge(ImageSampler(noise), shown(np.zeros_like(disc)))
 
 
-def test_of_two_looks_the_better_answer_to_the_click_is_taken():
-    middle = Click(5.0, 5.0)
-    views = [FieldOfView(0, 0, 10, 10)] * 2
-    mask = np.ones((4, 4), bool)
-    doubtful, sure = (WindowPrediction(v, mask, q) for v, q in zip(views, (0.6, 0.9), strict=True))
-    assert (
-        framing._Look(middle, sure, doubtful, 0.6).merit
-        < framing._Look(middle, sure, sure, 0.3).merit
-    )
-
-
 def test_what_a_window_gives_does_not_depend_on_the_number_of_threads():
     spa = load_model("spa-tiny", device="cpu").spa
     sampler = ImageSampler(data.camera())

@@ -59,8 +59,6 @@ _TOGETHER = 2
 """So many objects are looked at again before it is asked whether more have to be."""
 _NO_EDGE = 0.5
 """What an object counts for whose edge the picture does not show."""
-_ANSWER = 4
-"""Power of the trust in what a look shows at the clicks: of all that counts, this is the answer."""
 _SPECK, _SEEN_TOO = 0.4, 0.6
 """Of what is smaller than this share of the object chosen and has less support than this, a click
 meant 1 of 100 (training images; docs/results.md)."""
@@ -105,7 +103,7 @@ def frame_prompts(
     levels = [predictions[start : start + each] for start in range(0, len(predictions), each)]
     looks = _look_again(search, rank_predictions(levels, config, expected), prompts)
     step(0.8)
-    best = max(looks, key=lambda look: look.merit)
+    best = max(looks, key=lambda look: look.score)
     found = _without_specks([*(look.clicked for look in looks), *predictions], best.clicked.area)
     others = _hypotheses(found, config, expected)
     asked = _whole(search, best.clicked, prompts)
@@ -119,12 +117,7 @@ class _Look(NamedTuple):
     middle: Click
     alone: WindowPrediction  # what the window shows at it
     clicked: WindowPrediction  # and at the clicks
-    score: float  # what it counts for by the former
-
-    @property
-    def merit(self) -> float:
-        """What it counts for in all."""
-        return self.score * float(np.clip(self.clicked.quality, 0.0, 1.0)) ** _ANSWER
+    score: float  # what it counts for
 
 
 def _look_again(search: Search, seen: Sequence[RankedPrediction], prompts: Prompts) -> list[_Look]:

@@ -34,7 +34,7 @@ _DENIED = 0.2
 """What an object counts for that a click speaks against."""
 _WITNESSES = 3
 """So many windows say whether an object is there."""
-_EDGE_SIZE, _STEEP, _APART, _RIM = 128, 1.5, 0.7, 0.12
+_EDGE_SIZE, _STEEP, _APART, _RIM = 128, 1.2, 0.6, 0.12
 """A window is read at this size to look for a mask's edge.  There is none if the picture is less
 steep there than so many times the window's mean, and of pairs of a pixel inside and one outside
 (no farther from it than this share of the mask's size) fewer than this share differ one way."""
