@@ -16,7 +16,6 @@ from napari_spa.core.types import LocalMask
 from napari_spa.errors import Cancelled, DataError
 from napari_spa.io.models.registry import copy_into_models, free_model_name
 from napari_spa.io.projects.paths import log_path
-from napari_spa.io.projects.project import Project
 from napari_spa.viewer.annotation.display import looked
 from napari_spa.viewer.background import FileThread
 from napari_spa.viewer.compat import load_torch, old_objects
@@ -137,6 +136,7 @@ def _project_of(controller: AnnotationController) -> tuple[Path | None, set[Path
 
 def _of_project(folder: Path, shown: set[Path]) -> list[AcceptedObject]:
     """Read the objects of a project's images that have the pixels they were annotated with."""
+    from napari_spa.io.projects.project import Project
     from napari_spa.refine.log.replay import changed_images
     from napari_spa.train.personal import accepted_objects
 
