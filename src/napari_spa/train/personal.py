@@ -60,12 +60,6 @@ class AcceptedObject:
     image: NDArray[np.generic]  # (H, W) or (H, W, C), as it is on disk
     mask: LocalMask
 
-    def near(self, reach: float) -> Region:
-        """Return what lies around it, so many of its diameters wide at least."""
-        shape = self.image.shape[0], self.image.shape[1]
-        diameter = 2 * np.sqrt(self.mask.area / np.pi)
-        return self.mask.region.grown(int(reach / 2 * diameter) + 8, shape)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PersonalModel:
@@ -89,6 +83,12 @@ class PersonalModel:
             f"first click on {counted(self.tested_on, 'object')} set aside: Dice "
             f"{self.before:.2f} before, {self.after:.2f} after learning from {self.learnt_from}"
         )
+
+
+def surroundings(mask: LocalMask, shape: tuple[int, int]) -> Region:
+    """Return what training sees around an object of an image."""
+    diameter = 2 * np.sqrt(mask.area / np.pi)
+    return mask.region.grown(int(CONTEXT / 2 * diameter) + 8, shape)
 
 
 def save_personal(made: PersonalModel, model: LoadedModel, path: Path) -> None:
@@ -215,7 +215,7 @@ def _source(objects: Sequence[AcceptedObject]) -> ObjectSource:
     """Return accepted objects to train on; many share an image, which is converted once."""
     images = {id(item.image): item.image for item in objects}
     pixels = {key: to_rgb8(image) for key, image in images.items()}
-    near = [item.near(CONTEXT) for item in objects]
+    near = [surroundings(item.mask, (item.image.shape[0], item.image.shape[1])) for item in objects]
     return ObjectSource(
         [
             RatedObject(pixels[id(item.image)][region.slices], item.mask.within(region)[None])

@@ -388,9 +388,9 @@ class Recovery(QObject):
         left_out = _add(annotated, since, max(annotated.annotation.next_number, first))
         controller.objects_changed.emit()
         self.restored.emit()
-        objects = counted(len(annotated.annotation.objects), "object")
         apart = f" {counted(left_out, 'pixel')} of new objects lay on earlier ones."
-        controller.status_message.emit(f"{words}: {objects}.{apart if left_out else ''}")
+        back = f"{words}: {counted(len(annotated.annotation.objects), 'object')}."
+        controller.status_message.emit(f"{back}{apart if left_out else ''}")
         if recovered.profile is not None:
             controller.profiles.adopt(recovered.profile)
         if active is None or not active.decisions:
@@ -400,9 +400,9 @@ class Recovery(QObject):
         shared = channel_axis(annotated.image)
         if shared is not None:
             plane = plane.at(shared, 0)
-        if look.channels.axis is None or len(look.channels.chosen or ()) > 1:  # a user's choice
+        # A user's choice; one channel of several may only have been on show, and there it is again.
+        if look.channels.axis is None or len(look.channels.chosen or ()) > 1:
             annotated.display = replace(annotated.display, channels=look.channels)
-        # Else one channel of several: maybe it was only on show, and there it is again.
         show_plane(controller.viewer, annotated.image, plane, look)
         accepted = annotated.annotation.objects.get(active.number) if active.reopened else None
         part = None if accepted is None else accepted.on(plane)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.layers.planes import DisplaySettings
 
-_SURROUNDINGS = 10.0  # diameters of an image too large to be read whole, around each object
+
+_MOST = (
+    500  # objects of the viewer's images that are learnt from: tuning draws some thousand windows
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +69,7 @@ class ModelTuning(FileThread):
     def start(self) -> None:
         """Learn from what is accepted now; the answer is ``tuned`` or ``failed``."""
         self._made, self._stop = None, threading.Event()
-        held = [part for annotated in self._controller.images for part in _accepted(annotated)]
+        held = _accepted(list(self._controller.images))
         project, shown = _project_of(self._controller)
         tell = partial(self._tell, self._stop)
         job = partial(_tune, self._controller.model.loader(), held, project, shown, tell)
@@ -107,21 +111,28 @@ class ModelTuning(FileThread):
             )
 
 
-def _accepted(annotated: AnnotatedImage) -> list[_Held]:
-    """Return an image's accepted objects, by plane and channels; without what needs review."""
-    found: dict[tuple[Plane, DisplaySettings], list[LocalMask]] = {}
-    with annotated.bare():
-        for number, held in annotated.annotation.objects.items():
-            for part in held.parts:
-                mask = annotated.annotation.pixels(number, part.plane)
-                if mask is None or part.status == "review":
-                    continue
+def _accepted(images: Sequence[AnnotatedImage]) -> list[_Held]:
+    """Return the accepted objects of images, by plane and channels; of many, some of each."""
+    parts = [
+        (annotated, number, part)
+        for annotated in images
+        for number, held in annotated.annotation.objects.items()
+        for part in held.parts
+        if part.status != "review"
+    ]
+    some = parts[:: -(-len(parts) // _MOST)] if parts else []
+    found: dict[tuple[AnnotatedImage, Plane, DisplaySettings], list[LocalMask]] = {}
+    with ExitStack() as previews:
+        for annotated in images:
+            previews.enter_context(annotated.bare())
+        for annotated, number, part in some:
+            mask = annotated.annotation.pixels(number, part.plane)
+            if mask is not None:
                 look = replace(looked(annotated, part.source, part.plane), limits=None)
-                found.setdefault((part.plane, look), []).append(mask)
-    image = annotated.image
+                found.setdefault((annotated, part.plane, look), []).append(mask)
     return [
-        _Held(f"{image.name}/{place}", image_plane_of(image, *seen), tuple(masks))
-        for place, (seen, masks) in enumerate(found.items())
+        _Held(f"{of.image.name}/{place}", image_plane_of(of.image, plane, look), tuple(masks))
+        for place, ((of, plane, look), masks) in enumerate(found.items())
     ]
 
 
@@ -174,7 +185,7 @@ def _tune(
 
 def _read(part: _Held) -> list[AcceptedObject]:
     """Read the plane of some objects, of a large one what lies around each."""
-    from napari_spa.train.personal import AcceptedObject
+    from napari_spa.train.personal import AcceptedObject, surroundings
 
     image_plane = part.image_plane
     if image_plane.small:
@@ -182,8 +193,7 @@ def _read(part: _Held) -> list[AcceptedObject]:
         return [AcceptedObject(part.name, pixels, mask) for mask in part.masks]
     found = []
     for mask in part.masks:
-        reach = round(_SURROUNDINGS / 2 * mask.area**0.5) + 64
-        region = mask.region.grown(reach, image_plane.shape)
+        region = surroundings(mask, image_plane.shape)
         pixels = image_plane.read(*region.slices)
         found.append(AcceptedObject(part.name, pixels, LocalMask.crop(mask.within(region))))
     return found

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _BATCH = 50  # objects of a labels layer that are written between two looks at the window
 _FEW, _UNLIKELY = 3, 2.5  # so many objects tell sizes; beyond so many deviations is another kind
 _LOOK_S = 0.7  # between two looks at what was found so far
+_WHAT_NOW = "Keep or drop them in the tab Objects; Undo takes all back."
 _NEW = 0.5  # share of a mask that must belong to no object yet
 
 
@@ -131,8 +132,7 @@ class AutomaticSegmentation(QObject):
             else:
                 self._write_found(annotated, group, value)
 
-        what_now = "Keep or drop them in the tab Objects; Undo takes all back."
-        self._begin(job, write, "found", what_now)
+        self._begin(job, write, "found", _WHAT_NOW)
         controller.status_message.emit("Looking for all objects…")
 
     def _hide(self, _: object = None) -> None:

@@ -122,15 +122,6 @@ class RefineDock(QWidget):
             button.on_click(getattr(controller, name))
         parts.cancel.on_click(controller.cancel)
         parts.compare.on_click(self._toggle_side_by_side)
-        model = parts.model
-        model.model_chosen.connect(lambda name: self._save(model=name))
-        model.tuning_requested.connect(self.tuning.start)
-        model.tuning_cancelled.connect(self.tuning.cancel)
-        model.name_chosen.connect(self.tuning.keep)
-        self.tuning.progressed.connect(model.show_progress)
-        self.tuning.tuned.connect(model.end_tuning)
-        self.tuning.failed.connect(model.show_failure)
-        self.tuning.ready.connect(model.take)
         self.profiles.actions.setting_wanted.connect(lambda path: self._save(profile=path))
         parts.profile.teach_requested.connect(lambda on: self._save(teach=on))
         parts.prompts.tool_requested.connect(self._on_tool)
@@ -149,7 +140,19 @@ class RefineDock(QWidget):
         table.delete_here_requested.connect(self.objects.delete_here)
         table.refine_requested.connect(partial(self._set_tool, "refine"))
         self.tab.export_wanted.connect(self.objects.export)
+        self._connect_model()
         self.store.changed.connect(self._apply)
+
+    def _connect_model(self) -> None:
+        bar, tuning = self.parts.model, self.tuning
+        bar.model_chosen.connect(lambda name: self._save(model=name))
+        bar.tuning_requested.connect(tuning.start)
+        bar.tuning_cancelled.connect(tuning.cancel)
+        bar.name_chosen.connect(tuning.keep)
+        tuning.progressed.connect(bar.show_progress)
+        tuning.tuned.connect(bar.end_tuning)
+        tuning.failed.connect(bar.show_failure)
+        tuning.ready.connect(bar.take)
 
     def _actions(self) -> dict[str, Callable[[], Any]]:
         """Return what each action of :data:`~napari_spa.viewer.settings.ACTION_TITLES` does."""

@@ -162,7 +162,7 @@ class ModelBar(QWidget):
         self._tuning = False
         self._show(capitalised(sentence))
 
-    def end_tuning(self, words: str = "", name: str = "") -> None:
+    def end_tuning(self, words: str, name: str) -> None:
         """Say what became of the tuning; with a name, offer to keep the model."""
         self._show_offer(None)
         self._show(words)
