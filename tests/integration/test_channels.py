@@ -413,6 +413,17 @@ def test_a_discarded_object_comes_back_on_its_channel(open_dock, qtbot):
     assert viewer.dims.current_step[0] == 1
 
 
+def test_going_to_an_object_shows_the_channel_it_was_made_on(open_dock, qtbot):
+    dock = open_dock(cells=(noise(2), ("c", "y", "x")))
+    controller, viewer = dock.controller, dock.controller.viewer
+    viewer.dims.set_point(0, 1)
+    play(qtbot, dock, lambda: dock.prompt_controller.click((1, 30, 35)))
+    controller.accept()
+    viewer.dims.set_point(0, 0)
+    dock.objects.go_to(1)
+    assert viewer.dims.current_step[0] == 1
+
+
 @pytest.mark.parametrize("act", ["propagate_one", "propagate"])
 def test_an_object_goes_to_other_slices_on_its_channel(open_dock, qtbot, act):
     frames = np.repeat(noise(1, 2), 3, axis=0)

@@ -15,7 +15,7 @@ from napari_spa.errors import InputError
 from napari_spa.refine.annotation.objects import new_group
 from napari_spa.viewer.annotation.click_target import accepted_at, stored_mask
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
-from napari_spa.viewer.annotation.display import taken_up
+from napari_spa.viewer.annotation.display import looked, taken_up
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
 from napari_spa.viewer.annotation.undo import UndoActions
 from napari_spa.viewer.layers.planes import (
@@ -134,7 +134,8 @@ class ObjectActions(QObject):
         if annotated is None or part is None:
             return
         controller.selected = number
-        show_plane(controller.viewer, annotated.image, part.plane)
+        look = looked(annotated, part.source, part.plane)
+        show_plane(controller.viewer, annotated.image, part.plane, look)
         place = [float(p) for p in part.plane.index]
         rows, columns = part.plane.axes
         place[rows] = part.region.row + part.region.height / 2
