@@ -359,6 +359,10 @@ def test_a_movie_is_told_in_frames(make_napari_viewer, qtbot):
         gui.propagate(number, 3)
         assert "1 frame" in said[-1]
         assert said[-1].endswith(". Ended at frame 1: it is accepted or painted.")
+        (before,) = dock.parts.objects.view.model().rows
+        gui.reopen(number)
+        (row,) = dock.parts.objects.view.model().rows
+        assert (row.places, row.area) == (before.places, before.area)  # of all its frames
     finally:
         dock.release()
 

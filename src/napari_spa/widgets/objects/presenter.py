@@ -213,10 +213,11 @@ def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
     active = annotated.active
     if active is not None and active.shown is not None:
         proposal, before = active.shown.proposal, known.get(active.number)
+        others = [] if before is None else [p for p in before.parts if p.plane != active.plane]
         rows[active.number] = ObjectRow(
             number=active.number,
-            places=_places([active.plane], shared),
-            area=active.area,
+            places=_places([active.plane, *(part.plane for part in others)], shared),
+            area=active.area + sum(part.area for part in others),
             rounds=proposal.round,
             quality=1.0 - proposal.uncertainty,
             status="in progress",
