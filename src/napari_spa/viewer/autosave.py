@@ -393,8 +393,17 @@ class Recovery(QObject):
         controller.status_message.emit(f"{back}{apart if left_out else ''}")
         if recovered.profile is not None:
             controller.profiles.adopt(recovered.profile)
+        # What was added since ended the current object in the log: it is written again.
+        self._resume_current(annotated, recovered, known=not since)
+        return not left_out
+
+    def _resume_current(
+        self, annotated: AnnotatedImage, recovered: Recovered, *, known: bool
+    ) -> None:
+        """Play the current object of a log again, if any; one not ``known`` is written anew."""
+        controller, active = self._controller, recovered.session.active
         if active is None or not active.decisions:
-            return not left_out
+            return
         plane, sources = active.plane, (active.source, *active.looked_before)
         look, *looks = (looked(annotated, source, plane) for source in sources)
         shared = channel_axis(annotated.image)
@@ -424,11 +433,9 @@ class Recovery(QObject):
             reopened=active.reopened,
             look=look,
             looks=tuple(looks),
-            model=made_with(logged.model),
+            model=made_with(recovered.session.model),
         )
-        # What was added since ended the object in the log: it is written again.
-        controller.begin(annotated, again, action, otherwise=anew, known=not since)
-        return not left_out
+        controller.begin(annotated, again, action, otherwise=anew, known=known)
 
 
 _Pixels = Sequence[tuple["AnnotatedObject", Sequence[tuple["Part", LocalMask]]]]
