@@ -272,6 +272,7 @@ def test_which_level_shows_an_extent(pyramid):
         (np.ones((2, 2, 2, 2)), "must be"),
         (np.ones((4, 4), complex), "real numbers"),
         (np.array([["a"]]), "real numbers"),
+        (np.ones((3, 30, 38)), "channels last"),
     ],
 )
 def test_what_is_no_picture(image, sentence):

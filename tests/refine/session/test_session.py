@@ -221,6 +221,9 @@ def test_wrong_order_is_one_sentence(model):
         {"box": (-9, -9, -3, -3)},
         {"mask": np.zeros((70, 90))},
         {"mask": np.ones((70, 91))},
+        {"mask": np.full((70, 90), np.nan)},
+        {"mask": np.full((70, 90), "a")},
+        {"mask": np.full((70, 90), None)},
     ],
 )
 def test_bad_prompts_are_one_sentence_and_leave_the_session_ready(session, arguments):
@@ -428,6 +431,13 @@ def test_odd_prompts_are_one_sentence_and_change_nothing(session, odd):
 def test_a_seed_that_is_none_is_refused(model, seed):
     with pytest.raises(InputError, match="seed"):
         RefinementSession(model, seed=seed)
+
+
+def test_a_name_is_no_model_and_no_profile(model):
+    with pytest.raises(InputError, match=r"load_model\('spa-tiny'\)"):
+        RefinementSession("spa-tiny")
+    with pytest.raises(InputError, match="not its name"):
+        RefinementSession(model, "Ana")
 
 
 def test_images_of_no_known_size_or_shape_are_refused(model):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _WHOLE = 4096 * 4096
 """Planes of at most so many pixels are read whole where that makes things simpler."""
 _BLOCK, _BLOCKS = 256, 6
+_MOST_CHANNELS = 4  # of an array that comes without a word on its axes
 _NARROW = 0.7  # a window of less than this share of the pixels' own range is a user's choice
 _OVERVIEW = 512  # an overview of a large pyramid has at least so many rows or columns
 
@@ -70,7 +71,7 @@ class ImagePlane:
 
     @classmethod
     def of(cls, image: ArrayLike | ImagePlane) -> ImagePlane:
-        """Return an array, (H, W) or (H, W, C), as a picture; a picture as it is.
+        """Return an array, (H, W) or (H, W, C of 1 to 4), as a picture; a picture as it is.
 
         NumPy, dask or zarr; lists become NumPy arrays.  ``InputError`` where it cannot be used.
         """
@@ -86,6 +87,11 @@ class ImagePlane:
         if len(array.shape) not in (2, 3) or 0 in array.shape:
             shape = tuple(array.shape)
             raise InputError(f"an image must be (H, W) or (H, W, C) and not empty, not {shape}.")
+        if len(array.shape) == 3 and array.shape[2] > _MOST_CHANNELS:
+            raise InputError(
+                f"an image (H, W, C) has 1 to {_MOST_CHANNELS} channels, not {array.shape[2]}; put "
+                "the channels last, or give one plane of a stack."
+            )
         return cls(((PlaneReader(array, Plane((0, 1), (0, 0))),),))
 
     @property

@@ -158,9 +158,12 @@ def check_mask(mask: ArrayLike | LocalMask, shape: tuple[int, int]) -> LocalMask
     """Check a rough mask, whose non-zero pixels are the object: not empty, of the image's shape."""
     if not isinstance(mask, LocalMask):
         try:
-            array: BoolArray = np.asarray(mask) != 0
+            numbers = np.asarray(mask)
         except (TypeError, ValueError):  # rows of different lengths, say
-            raise InputError("the mask is no array of numbers.") from None
+            numbers = np.empty(0, object)
+        if numbers.dtype.kind not in "biuf":
+            raise InputError("the mask is no array of numbers.")
+        array: BoolArray = np.nan_to_num(numbers) != 0  # what is not known is no object
         if array.shape != shape:
             raise InputError(f"the mask has the shape {array.shape}, the image {shape}.")
         mask = LocalMask.crop(array)

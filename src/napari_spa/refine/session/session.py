@@ -77,7 +77,7 @@ class RefinementSession:
     beside another, as it touches nothing but the cache.  Those that compute take ``progress``,
     which is called with the share done and a message, and may raise ``Cancelled``; they return
     the round that is current afterwards.  What cannot be used (a point outside, a candidate that
-    is not on offer, decisions of another image) is an ``InputError``; a call that comes too early
+    is not on offer) is an ``InputError``; a call that comes too early
     (no image, no object, no round to undo) is a ``SessionError``.
 
     Parameters
@@ -99,6 +99,8 @@ class RefinementSession:
     ------
     ProfileError
         When the profile was made with another model.
+    InputError
+        For a seed below 0, or a name in place of a model or a profile.
 
     Examples
     --------
@@ -121,6 +123,10 @@ class RefinementSession:
     ) -> None:
         from napari_spa.refine.engine.predictor import SpaPredictor  # brings torch
 
+        if isinstance(model, str):
+            raise InputError(f"a session needs a model, not its name; give load_model({model!r}).")
+        if isinstance(profile, str):
+            raise InputError("a session needs a profile, not its name; give what was loaded.")
         if profile is not None:
             profile.check(model.identity)
         self.model, self.profile, self.seed, self.adapt = model, profile, check_seed(seed), adapt
@@ -207,8 +213,9 @@ class RefinementSession:
         Parameters
         ----------
         image : array_like of shape (H, W) or (H, W, C), or ImagePlane
-            Any bool, integer or float type; C of 1 to 4 channels.  NumPy, dask or zarr;
-            a :class:`~napari_spa.refine.engine.image_plane.ImagePlane` for pyramids and channels.
+            Any bool, integer or float type; C of 1 to 4 channels.  NumPy, dask or zarr; it is not
+            copied, so set an array again that was changed.
+            A :class:`~napari_spa.refine.engine.image_plane.ImagePlane` for pyramids and channels.
         source : str
             Names the image that this is a plane of, the same for all its planes: a profile
             counts images.  A digest of the pixels by default.
