@@ -331,9 +331,15 @@ def test_a_click_on_another_slice_is_refused(viewer, open_dock, qtbot):
     viewer.dims.set_current_step(0, 1)
     dock = open_dock()
     play(qtbot, dock, lambda: dock.prompt_controller.click((1, 30, 35)))
+    hint = dock.parts.status.text()
+    viewer.dims.set_current_step(0, 2)
+    said = "The current object is on slice 1; go back there"
+    qtbot.waitUntil(lambda: said in dock.parts.status.text())
+    viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: dock.parts.status.text() == hint)
     viewer.dims.set_current_step(0, 2)
     dock.prompt_controller.click((2, 30, 35))
-    assert "The current object is on slice 1; go back there" in dock.parts.status.text()
+    assert said in dock.parts.status.text()
     dock.parts.action_buttons["accept"].click()
     labels = dock.controller.current.mask.layer.data
     assert labels[1].any()

@@ -9,11 +9,13 @@ from napari.components import LayerList, ViewerModel
 from napari.layers import Image, Points
 
 from napari_spa.core.plane import Plane
+from napari_spa.core.types import LocalMask, Region
 from napari_spa.errors import InputError
 from napari_spa.viewer.annotation.click_target import (
     check_in_sight,
     click_target,
     clicked_image,
+    is_elsewhere,
     stored_mask,
 )
 from napari_spa.viewer.annotation.prompts import box_between
@@ -149,6 +151,10 @@ def test_a_click_on_what_is_seen_does_not_go_to_what_lies_under_it():
     with pytest.raises(InputError, match="not accepted yet, and cell lies over it; accept"):
         check_in_sight(viewer, annotated, (0, 2, 2))
     check_in_sight(viewer, annotated, (0, 6, 6))  # beside it
+    cell.translate = (0, 6, 0)
+    with pytest.raises(InputError, match="coins is not accepted yet; accept or discard it to go"):
+        check_in_sight(viewer, annotated, (0, 9, 2))  # over no coins
+    cell.translate = (0, 0, 0)
     annotated.display.channels.others = (cell,)
     check_in_sight(viewer, annotated, (0, 2, 2))
     annotated.display.channels.others = ()
@@ -163,3 +169,23 @@ def test_a_click_on_what_is_seen_does_not_go_to_what_lies_under_it():
     check_in_sight(viewer, annotated, (0, 2, 2))
     annotated.active = None
     check_in_sight(viewer, annotated, (0, 2, 2))
+
+
+def test_what_a_candidate_near_by_adds_is_no_other_object():
+    def square(region, low, high):
+        side = high - low
+        whole = LocalMask(Region(low, low, side, side), np.ones((side, side), bool))
+        return SimpleNamespace(region=region, local_mask=whole.within(region))
+
+    view, wide = Region(0, 0, 100, 100), Region(10, 10, 80, 80)
+    shown = square(view, 40, 60)
+    shown.candidates = (square(wide, 25, 75),)  # as if seen through another field of view
+    at = SimpleNamespace(proposal=shown)
+    assert [is_elsewhere(at, [(50, column)]) for column in (61, 64, 70, 90)] == [
+        False,  # within the margin
+        False,  # what the candidate adds near by
+        True,  # what it adds far away
+        True,
+    ]
+    shown.candidates = ()
+    assert is_elsewhere(at, [(50, 64)])

@@ -91,26 +91,33 @@ def clicked_image(layers: LayerList, current: AnnotatedImage | None) -> Image:
 def check_in_sight(
     viewer: ViewerModel, current: AnnotatedImage | None, position: tuple[float, ...]
 ) -> None:
-    """Refuse a click for an active object under the chosen image; ``InputError``.
+    """Refuse a click for an active object under, or beside, the chosen image; ``InputError``.
 
     That lies at this world position above all that is drawn of the object, and cannot be seen
-    through: what came of the click could not be seen.
+    through: what came of the click could not be seen.  Or it lies there alone.
     """
     layers, over = viewer.layers, viewer.layers.selection.active
     if current is None or current.active is None or not isinstance(over, Image):
         return
     if over is current.image or over in current.display.channels.others or not over.visible:
         return
+    if not _is_over(viewer, over, position):
+        return
+    object_of = f"object {current.active.number} of {current.image.name} is not accepted yet"
+    if not _is_over(viewer, current.image, position):
+        raise InputError(f"{object_of}; accept or discard it to go on with {over.name}.")
     above = layers[layers.index(over) :]
     if over.opacity < 1 or str(over.blending) not in _SOLID or any(map(current.owns, above)):
         return
-    place, extents = to_data(viewer, over, position), np.array(spatial_shape(over))
-    if ((place >= -0.5) & (place <= extents - 0.5)).all():
-        name = current.image.name
-        raise InputError(
-            f"object {current.active.number} of {name} is not accepted yet, and {over.name} lies "
-            f"over it; accept or discard it, or hide {over.name}."
-        )
+    raise InputError(
+        f"{object_of}, and {over.name} lies over it; accept or discard it, or hide {over.name}."
+    )
+
+
+def _is_over(viewer: ViewerModel, image: Image, position: tuple[float, ...]) -> bool:
+    """Tell whether a world position lies in an image."""
+    place, extents = to_data(viewer, image, position), np.array(spatial_shape(image))
+    return bool(((place >= -0.5) & (place <= extents - 0.5)).all())
 
 
 def accepted_at(annotated: AnnotatedImage, plane: Plane, row: float, column: float) -> int | None:
@@ -160,18 +167,21 @@ def _holds(mask: BoolArray, row: int, column: int) -> bool:
 def _reached(proposal: Proposal) -> BoolArray:
     """Return the pixels of the region that some sample may hold, and a margin around them.
 
-    A candidate with a region of its own is another object, such as all of the tissue: that
-    it reaches a place does not make a click there a correction of this one.
+    A candidate with a region of its own may be another object, such as all of the tissue: what it
+    reaches is no correction of this one, but within twice the margin.
     """
-    active = proposal.local_mask.copy()
+    active, others = proposal.local_mask.copy(), np.zeros_like(proposal.local_mask)
     for candidate in proposal.candidates:
         if candidate.region == proposal.region:
             active |= candidate.local_mask
+        else:
+            others |= LocalMask(candidate.region, candidate.local_mask).within(proposal.region)
     if not active.any():
         return active
     box = Region.bounding(active)
     margin = max(2.0, _MARGIN * max(box.height, box.width))
-    near: BoolArray = scipy.ndimage.distance_transform_edt(~active) <= margin
+    away = scipy.ndimage.distance_transform_edt(~active)
+    near: BoolArray = (away <= margin) | (others & (away <= 2 * margin))
     return near
 
 

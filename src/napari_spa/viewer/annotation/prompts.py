@@ -374,10 +374,7 @@ class PromptController(QObject):
         active = annotated.active
         onward = active is not None and label == 1 and _goes_on(active, plane, drawn, aim)
         if active is not None and active.plane != plane and not onward:
-            raise InputError(
-                f"the current object is on {slice_in_words(image, active.plane)}; go back there, "
-                "accept or discard it, or Ctrl+click to accept it and start the next one."
-            )
+            raise InputError(on_another_slice(image, active))
         if active is None and label == 0:
             raise InputError("click on the object first; Shift+click takes a part away later.")
         start, more = calls
@@ -399,6 +396,14 @@ class PromptController(QObject):
             f"Object {number} is selected. Reopen changes it; "
             "Ctrl+click starts another object here."
         )
+
+
+def on_another_slice(image: Image, active: ActiveObject) -> str:
+    """Say what can be done about a current object that is not on the slice on show."""
+    return (
+        f"the current object is on {slice_in_words(image, active.plane)}; go back there, "
+        "accept or discard it, or Ctrl+click to accept it and start the next one."
+    )
 
 
 def _goes_on(active: ActiveObject, plane: Plane, drawn: _Drawn, aim: Aim) -> bool:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
+from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.controller import HINT_OPEN, HINT_START, AnnotationController
+from napari_spa.viewer.annotation.prompts import on_another_slice
+from napari_spa.viewer.annotation.round import hint_of
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import (
     DisplaySettings,
@@ -19,6 +22,7 @@ from napari_spa.viewer.layers.planes import (
 from napari_spa.widgets.objects.presenter import list_objects
 
 if TYPE_CHECKING:
+    from napari_spa.core.plane import Plane
     from napari_spa.viewer.annotation.display import DisplayController
     from napari_spa.viewer.annotation.image import AnnotatedImage
     from napari_spa.viewer.annotation.stack import StackPropagation
@@ -76,6 +80,7 @@ class ImageBinding(QObject):
         for event, then in self._followed:
             event.connect(then)
         self._selected: object = None  # the layer that was selected last
+        self._away = False  # whether the current object was on another slice
         self._target_due.start()
 
     def close(self) -> None:
@@ -179,7 +184,20 @@ class ImageBinding(QObject):
         plane = plane_on_slider(viewer, target)
         if target is not None and plane is not None:
             self._parts.prompts.set_limits(*plane.extent(spatial_shape(target)))
+            self._say_where(plane)
         self.changed.emit()
+
+    def _say_where(self, plane: Plane) -> None:
+        """Say once that the current object is on another slice, and there again what to do."""
+        current, away = self._controller.current, False
+        if current is not None and current.active is not None:
+            active, say = current.active, self._controller.status_message.emit
+            away = active.plane != plane
+            if away and not self._away:
+                say(capitalised(on_another_slice(current.image, active)))
+            elif self._away and not away and active.shown is not None:
+                say(hint_of(active, active.shown, None, current.mask.known))
+        self._away = away
 
     def _on_objects(self) -> None:
         """Show the objects of the image that is annotated."""
