@@ -141,6 +141,8 @@ def test_wrong_calls_are_one_sentence(refuses, call, tmp_path: Path) -> None:
     assert "is not a folder" in refuses("train", tmp_path / "none", "-o", tmp_path / "run")
     (tmp_path / "bad.toml").write_text("stepz = 3")
     assert "unknown 'stepz'" in refuses(*call, "--config", tmp_path / "bad.toml")
+    (tmp_path / "odd.toml").write_text(RECIPE.replace("embed_dim = 32", "embed_dim = 33"))
+    assert "can be trained" in refuses(*call, "--config", tmp_path / "odd.toml")
     assert "asks for 'general'" in refuses(*call, "--config", "spa-tiny")
     (tmp_path / "empty").mkdir()
     assert "not a multi-rater" in refuses("train", tmp_path / "empty", "-o", tmp_path / "run")

@@ -136,7 +136,7 @@ def _refuse_weights(folder: Path, remedy: str) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from napari_spa.train.loop import train
-    from napari_spa.train.recipe import open_sources
+    from napari_spa.train.recipe import check_network, open_sources
 
     if not options.data:
         raise CallError("name the data to train on, or --from a project folder.")
@@ -154,6 +154,7 @@ def _train(options: argparse.Namespace) -> int:
     config = replace(recipe.on(device.type), **_asked(options, "steps", "minutes"))
     with checking_the_call():
         sources = open_sources(options.data, recipe.sources)
+    check_network(config)
     start = _start(options, config)
     for source, share in sources:
         echo_err(f"{type(source).__name__}: {len(source)} objects, share {share:g}")
