@@ -141,7 +141,8 @@ _SHARES = {"average", "decay", "far_share", "neighbour", "restyle", "superpixels
 
 def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     """Build a dataclass of numbers, texts and further dataclasses from a table."""
-    hints = {**get_type_hints(kind), "kind": Literal[KINDS]}
+    choice: Any = Literal
+    hints = get_type_hints(kind) | {"kind": choice[KINDS]}
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     unknown = [key for key in table if key not in known]
     if unknown:
@@ -163,7 +164,7 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         raise InputError(f"{where} describes no network: {error}.") from error
 
 
-def _checked(key: str, value: object, hint: Any) -> object:  # noqa: ANN401  a type form
+def _checked(key: str, value: Any, hint: Any) -> object:  # noqa: ANN401  a type form
     """Return a value if it is of the type that a field declares."""
     if get_origin(hint) is Literal:
         if value in get_args(hint):
