@@ -250,6 +250,15 @@ def test_a_table_that_cannot_be_used_is_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_that_is_not_there_costs_the_exit_status_alone(batch, clicks, tmp_path):
+    table = tmp_path / "more.csv"
+    table.write_text("image,object,row,col\nb2.png,1,14,18\nc.png,1,5,5\n")
+    answer = batch("--prompts", table)
+    assert answer.status == 1
+    assert "asks for what is not there: c.png" in answer.err
+    assert (tmp_path / "out" / "b2.png.tif").exists()
+
+
 def test_a_call_that_cannot_be_used_leaves_nothing(refuses, images, clicks, model_file, tmp_path):
     out = tmp_path / "out"
     call = ("batch", images, out, "--model", model_file)

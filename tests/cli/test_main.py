@@ -64,6 +64,14 @@ def test_the_package_is_the_command() -> None:
     assert answer.stdout.startswith("napari-spa ")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_is_no_failure(closed) -> None:
+    call = f'"{sys.executable}" -m napari_spa profile list {closed}'
+    answer = subprocess.run(["sh", "-c", call], capture_output=True, text=True, check=False)
+    assert (answer.returncode, "Traceback" in answer.stderr) == (0, False)
+
+
 def test_version(capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--version"])

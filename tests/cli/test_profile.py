@@ -62,6 +62,19 @@ def test_a_profile_from_new_to_reset(run, model_file, people) -> None:
     assert str(path) in table
 
 
+@pytest.mark.parametrize("name", ["Ana / Ünal", "ana.json"])
+def test_a_profile_is_found_by_any_name(run, refuses, model_file, name) -> None:
+    assert run("profile", "new", name, "--model", model_file).status == 0
+    assert run("profile", "show", name.upper(), "--json").json["name"] == name
+    assert "no profile 'o/none.json'" in refuses("profile", "show", "o/none.json")
+
+
+def test_a_nameless_profile_has_the_name_of_its_file(run, people, tmp_path: Path) -> None:
+    path = tmp_path / "nameless.json"
+    replace(PreferenceProfile.load(people[0]), name="").save(path)
+    assert run("profile", "reset", path).out.startswith("nameless\n")
+
+
 def test_damaged_profiles_are_listed(run) -> None:
     root = ProfileStore().root
     root.mkdir(parents=True)

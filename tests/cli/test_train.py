@@ -76,6 +76,47 @@ def test_resume_goes_on_and_a_run_is_not_overwritten(run, refuses, call, tmp_pat
     assert (tmp_path / "run" / "metrics.csv").read_text().count("\n") == 4
 
 
+def test_a_run_does_not_replace_a_model_of_ones_own(refuses, call, tmp_path: Path) -> None:
+    weights = tmp_path / "run" / "spa.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"tuned")
+    assert "holds spa.safetensors of another run; choose another" in refuses(*call)
+    assert [*weights.parent.iterdir()] == [weights]
+    assert weights.read_bytes() == b"tuned"
+
+
+@pytest.mark.parametrize(
+    ("kind", "others"),
+    [
+        ("--pack", "-o --init --steps --device --minutes --seed"),
+        ("--methods", "--config --init --resume --minutes"),
+        ("--from", "--config --resume --minutes --batch --seed --workers --objects"),
+        ("training on DATA alone", "--model --split --batch --seed --workers --objects"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(refuses, tmp_path: Path, kind, others) -> None:
+    values = {"--resume": [], "--objects": [], "--device": ["cpu"], "-o": [tmp_path / "run"]}
+    asked = {"--pack": ["--pack", "a.pack"], "--methods": ["--methods", "unet"]}
+    asked["--from"] = ["--from", tmp_path]
+    output = [] if kind == "--pack" else values["-o"]
+    for option in others.split():
+        given = [option, *values.get(option, ["0" if option == "--workers" else "3"])]
+        out = [] if option == "-o" or kind == "--pack" else ["-o", *output]
+        sentence = refuses("train", *asked.get(kind, [tmp_path]), *given, *out)
+        named = "--output" if option == "-o" else option
+        assert f"{named} is for " in sentence
+        assert "; leave it out." in sentence
+        assert kind not in sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_excludes_each_other_is_refused(refuses, call, tmp_path: Path) -> None:
+    assert "not allowed with argument --resume" in refuses(*call, "--resume", "--init", "spa-tiny")
+    assert "not allowed with" in refuses(*call, "--pack", "a.pack", "--methods", "unet")
+    assert "from 0 to 2**63" in refuses(*call, "--methods", "unet", "--seed", -1)
+    assert "from 0 to 2**63" in refuses(*call, "--seed", -1)
+
+
 def test_a_pack_replaces_nothing_but_a_pack(run, refuses, data, tmp_path: Path) -> None:
     picture, pack = tmp_path / "mine.png", tmp_path / "data.pack"
     picture.write_bytes((data / "images" / "a.png").read_bytes())
@@ -94,11 +135,14 @@ def test_wrong_calls_are_one_sentence(refuses, call, tmp_path: Path) -> None:
     assert "is a file; name a folder" in refuses("train", "synthetic", "-o", picture)
     assert "not valid TOML" in refuses(*call, "--config", picture)
     assert "no model 'none'" in refuses(*call, "--init", "none")
-    assert "nothing synthetic" in refuses(*call[:1], "synthetic", *call[2:], "--methods", "unet")
+    methods = ("--methods", "unet", "-o", tmp_path / "run")
+    assert "nothing synthetic" in refuses("train", "synthetic", *methods)
     assert "from 0" in refuses(*call, "--workers", -1)
     assert "is not a folder" in refuses("train", tmp_path / "none", "-o", tmp_path / "run")
     (tmp_path / "bad.toml").write_text("stepz = 3")
     assert "unknown 'stepz'" in refuses(*call, "--config", tmp_path / "bad.toml")
+    (tmp_path / "odd.toml").write_text(RECIPE.replace("embed_dim = 32", "embed_dim = 33"))
+    assert "can be trained" in refuses(*call, "--config", tmp_path / "odd.toml")
     assert "asks for 'general'" in refuses(*call, "--config", "spa-tiny")
     (tmp_path / "empty").mkdir()
     assert "not a multi-rater" in refuses("train", tmp_path / "empty", "-o", tmp_path / "run")
@@ -126,7 +170,10 @@ def test_a_model_of_ones_own_is_kept_only_if_it_is_better(
     assert answer.status == (0 if better else 1)
     assert (tmp_path / "own" / "spa.safetensors").exists() == better
     assert ("nothing was saved" in answer.err) != better
-    assert "takes no DATA" in refuses(*own, tmp_path)
+    assert "DATA is for --pack or --methods" in refuses(*own, tmp_path)
+    held = (tmp_path / "run" / "spa.safetensors").read_bytes()
+    assert "holds last.pt of another run" in refuses(*own, "-o", tmp_path / "run")
+    assert (tmp_path / "run" / "spa.safetensors").read_bytes() == held
     assert "name the data" in refuses("train", "-o", tmp_path / "none")
 
 
@@ -146,6 +193,8 @@ def test_methods_are_trained_into_a_folder_each(run, refuses, data: Path, tmp_pa
         2,
         "--batch",
         2,
+        "--seed",
+        2**63 - 1,  # the largest that it takes
     ]
     answer = run(*call, "-o", tmp_path / "runs", "--json")
     assert answer.status == 0, answer.err

@@ -11,7 +11,7 @@ import pytest
 
 from napari_spa.errors import InputError
 from napari_spa.train.loop import TrainConfig
-from napari_spa.train.recipe import parse_recipe, read_recipe
+from napari_spa.train.recipe import check_network, parse_recipe, read_recipe
 from napari_spa.train.steps import StepConfig
 from napari_spa.train.windows import WindowConfig
 
@@ -53,7 +53,26 @@ def test_values_reach_their_places() -> None:
         ({"steps": "many"}, "steps is a value of type int, not 'many'"),
         ({"steps": 3.5}, "steps is a value of type int"),
         ({"steps": True}, "steps is a value of type int"),
-        ({"steps": -1}, "must not be negative"),
+        ({"steps": -1}, r"steps is a number above 0 and below 2\*\*63, not -1\."),
+        ({"steps": 0}, "steps is a number above 0"),
+        ({"cuda": {"batch": 0}}, "batch is a number above 0"),
+        ({"learning_rate": -1.0}, r"learning_rate is a number above 0 .*, not -1\.0\."),
+        ({"learning_rate": float("nan")}, "learning_rate is a number above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate is a number above 0"),
+        ({"weight_decay": -1}, "weight_decay is a number from 0"),
+        ({"seed": 2**64}, "seed is a number from 0 and below"),
+        ({"decay": 1.5}, r"decay is a number from 0 to 1, not 1\.5"),
+        ({"model": {"components": 0}}, "components is a number above 0"),
+        ({"model": {"image_size": 0}}, "image_size is a number above 0"),
+        ({"model": {"image_size": 100}, "window": {"size": 100}}, "the same multiple of 8, 16 or"),
+        ({"model": {"image_size": 64}}, "the same multiple .*, not 64 and 128"),
+        ({"model": {"convention": "paper"}}, r"\[model\] describes no network: it cannot be"),
+        ({"window": {"size": 0}}, "size is a number above 0"),
+        ({"window": {"near": [5, 1]}}, "near starts with the smaller number"),
+        ({"window": {"near": [0, 1]}}, "near is a number above 0"),
+        ({"sources": {"synthetic": {"share": float("nan")}}}, "share is a number above 0"),
+        ({"sources": {"synthetic": {"count": 0}}}, "count is a number above 0"),
+        ({"sources": {"synthetic": {"kind": "foo"}}}, "kind is one of 'nuclei', .*, not 'foo'"),
         ({"learning_rate": "fast"}, "learning_rate is a value of type float"),
         ({"model": {"widths": [1, 2]}}, "widths is a list of 3 numbers"),
         ({"model": {"widths": ["a", "b", "c"]}}, "widths is a value of type int"),
@@ -68,6 +87,19 @@ def test_values_reach_their_places() -> None:
 def test_what_is_not_ours_is_one_sentence(content, sentence) -> None:
     with pytest.raises(InputError, match=sentence):
         parse_recipe(content)
+
+
+@pytest.mark.parametrize("model", [{"embed_dim": 33}, {"encoder": "hiera"}, {"encoder": "vit"}])
+def test_a_network_that_cannot_be_trained_is_one_sentence(model) -> None:
+    small = {"image_size": 32, "vit_depth": 1, "vit_global": [0]}
+    recipe = parse_recipe({"model": small | model, "window": {"size": 32}})
+    with pytest.raises(InputError, match=r"no network of this \[model\] can be trained"):
+        check_network(recipe.train)
+
+
+def test_zero_is_taken_where_it_means_something() -> None:
+    zeros = {"minutes": 0, "encoder_rate": 0.0, "seed": 0, "workers": 0, "warmup": 0}
+    assert parse_recipe({**zeros, "window": {"far_share": 0}}).train.minutes == 0
 
 
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:

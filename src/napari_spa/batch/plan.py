@@ -172,6 +172,7 @@ class BatchPlan:
     recipe: BatchRecipe  # what is the same for all images
     tasks: tuple[BatchTask, ...]  # the images, in natural order
     notes: tuple[str, ...] = ()  # what a user should know before: a sentence each
+    absent: bool = False  # whether prompts are of images that are not there
     # Images that are done again by another recipe, where no user changed what there is.
     again: frozenset[str] = frozenset()
 
@@ -198,17 +199,18 @@ def make_plan(
     if not entries:
         raise InputError(f"there is no image in {source}.")
     notes: list[str] = []
+    absent = False
     if objects is None:
         tasks = [BatchTask(entry.name, entry.path) for entry in entries]
     elif masks is None:
-        tasks = _with_prompts(entries, objects, notes)
+        tasks, absent = _with_prompts(entries, objects, notes)
     else:
         tasks = _with_masks(entries, masks, notes, recursive=recursive)
     if names is not None:
         tasks = [task for task in tasks if task.name in set(names)]
     if not tasks:
         raise InputError(notes[0] if notes else f"none of the images is in {source}.")
-    return BatchPlan(source, out, recipe, tuple(tasks), tuple(notes))
+    return BatchPlan(source, out, recipe, tuple(tasks), tuple(notes), absent)
 
 
 def _check_folders(source: Path, out: Path, masks: Path | None) -> tuple[Path, Path]:
@@ -234,7 +236,10 @@ def _inside(inner: Path, outer: Path) -> bool:
     )
 
 
-def _with_prompts(entries: Sequence[ImageEntry], table: Path, notes: list[str]) -> list[BatchTask]:
+def _with_prompts(
+    entries: Sequence[ImageEntry], table: Path, notes: list[str]
+) -> tuple[list[BatchTask], bool]:
+    """Return what is to do, and whether the table asks for more."""
     prompts = read_prompts(table)
     there = {entry.name for entry in entries}
     alike = _by_stem(there)
@@ -248,11 +253,12 @@ def _with_prompts(entries: Sequence[ImageEntry], table: Path, notes: list[str]) 
     without = [entry.name for entry in entries if entry.name not in prompts]
     if without:
         notes.append(f"{table.name} asks nothing of: {first_of(without)}.")
-    return [
+    tasks = [
         BatchTask(entry.name, entry.path, prompts=prompts[entry.name])
         for entry in entries
         if entry.name in prompts
     ]
+    return tasks, bool(missing)
 
 
 def _with_masks(

@@ -32,6 +32,9 @@ FAILED, WRONG_CALL, STOPPED = 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     # Its remarks on damaged files would come before our own sentence.
     logger = logging.getLogger("tifffile")
     logger.propagate = False

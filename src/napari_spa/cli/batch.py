@@ -48,8 +48,6 @@ def _plan(options: argparse.Namespace) -> BatchPlan:
         auto=AutoConfig() if options.grid is None else AutoConfig(grid=options.grid),
     )
     with checking_the_call():
-        if options.profile is not None and not options.profile.is_file():
-            raise CallError(f"there is no profile {options.profile}.")
         return make_plan(
             options.source,
             options.out,
@@ -80,7 +78,7 @@ def _run(options: argparse.Namespace, plan: BatchPlan) -> int:
         )
         return _STOPPED
     _report(options, report)
-    return 1 if report.failed or report.missing else 0
+    return 1 if report.failed or report.missing or plan.absent else 0
 
 
 def _report(options: argparse.Namespace, report: BatchReport) -> None:

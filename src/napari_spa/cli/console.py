@@ -279,9 +279,7 @@ def find_profile(name: str) -> Path:
     """Find a profile by the path of its file, or by its name among the user's own."""
     from napari_spa.io.profiles import ProfileStore
 
-    path = Path(name)
-    looks_like_a_file = path.suffix.lower() == ".json" or path.name != name
-    return path if looks_like_a_file or path.is_file() else ProfileStore().find(name)
+    return Path(name) if os.path.isfile(name) else ProfileStore().find(name)
 
 
 _TYPES: dict[str, Callable[[str], object]] = {

@@ -100,7 +100,7 @@ def run_reset(options: argparse.Namespace) -> int:
     before = ProfileStore().reset(path)
     kept = "; a copy is in the folder 'removed' beside it" if before.evidence else ""
     echo_err(f"{evidence(before)} forgotten{kept}")
-    return _report(options, path, before.emptied())
+    return _report(options, *load_profile(str(path)))
 
 
 def run_merge(options: argparse.Namespace) -> int:

@@ -60,8 +60,8 @@ def run_methods(options: argparse.Namespace) -> int:
             folder,
             options.output / name,
             config,
-            backbone=options.model,
-            compute=Compute(device, options.workers, progress),
+            backbone=options.model or "spa-tiny",
+            compute=Compute(device, options.workers or 0, progress),
         )
         results.append({"method": name, **facts})
         lines.append(
@@ -75,9 +75,11 @@ def run_methods(options: argparse.Namespace) -> int:
 def _baseline_config(options: argparse.Namespace) -> BaselineConfig:
     from napari_spa.train.baselines.loop import BaselineConfig
 
-    split = None if options.split == "all" else options.split
-    asked = _asked(options, "steps", "batch", "check_every", "patience", "precision")
-    return BaselineConfig(split=split, single=options.objects, seed=options.seed, **asked)
+    names = ("steps", "batch", "check_every", "patience", "precision", "seed", "split")
+    asked = _asked(options, *names)
+    if options.split == "all":
+        asked["split"] = None
+    return BaselineConfig(single=options.objects, **asked)
 
 
 def _asked(options: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -85,24 +87,56 @@ def _asked(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+# What is done, and the options that are for it; those of no line are for all.
+_ALONE = "training on DATA alone"
+_TAKES = {
+    "--pack": "data config",
+    "--methods": "data output device steps model split batch check_every patience objects "
+    "precision seed workers",
+    "--from": "output device steps init",
+    _ALONE: "data output device steps init config resume minutes",
+}
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     # Threads that spin while they wait slow the processes that draw windows ten times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if options.pack is not None:
-        return _pack(options)
-    if options.output is None:
+        kind, act = "--pack", _pack
+    elif options.methods is not None:
+        kind, act = "--methods", run_methods
+    elif options.project is not None:
+        kind, act = "--from", _tune
+    else:
+        kind, act = _ALONE, _train
+    _refuse_others(options, kind)
+    if options.output is None and kind != "--pack":
         raise CallError("name a folder for the run with -o DIR.")
-    if options.methods is not None:
-        return run_methods(options)
-    if options.project is not None:
-        return _tune(options)
-    return _train(options)
+    return act(options)
+
+
+def _refuse_others(options: argparse.Namespace, kind: str) -> None:
+    """Refuse options that what is done would ignore."""
+    takes = {name: taken.split() for name, taken in _TAKES.items()}
+    for name in dict.fromkeys(chain(*takes.values())):
+        given = getattr(options, name) != options.command.get_default(name)
+        if given and name not in takes[kind]:
+            said = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
+            fitting = " or ".join(other for other in takes if name in takes[other])
+            raise CallError(f"{said} is for {fitting}; leave it out.")
+
+
+def _refuse_weights(folder: Path, remedy: str) -> None:
+    """Refuse a folder whose weights a run would replace."""
+    for name in ("last.pt", "spa.safetensors"):
+        if (folder / name).exists():
+            raise CallError(f"{folder} holds {name} of another run; {remedy}.")
 
 
 def _train(options: argparse.Namespace) -> int:
     from napari_spa.train.loop import train
-    from napari_spa.train.recipe import open_sources
+    from napari_spa.train.recipe import check_network, open_sources
 
     if not options.data:
         raise CallError("name the data to train on, or --from a project folder.")
@@ -110,15 +144,17 @@ def _train(options: argparse.Namespace) -> int:
         raise CallError(f"--minutes is a time above 0, not {options.minutes:g}.")
 
     checkpoint = options.output / "last.pt"
-    if checkpoint.exists() and not options.resume:
-        raise CallError(f"{options.output} holds a run; add --resume, or choose another folder.")
-    if options.resume and not checkpoint.exists():
+    if not options.resume:
+        again = "add --resume, or " if checkpoint.exists() else ""
+        _refuse_weights(options.output, f"{again}choose another folder")
+    elif not checkpoint.exists():
         raise CallError(f"{options.output} holds no run to go on with; leave --resume out.")
     device = resolve_device(options.device)
     recipe = _recipe(options)
     config = replace(recipe.on(device.type), **_asked(options, "steps", "minutes"))
     with checking_the_call():
         sources = open_sources(options.data, recipe.sources)
+    check_network(config)
     start = _start(options, config)
     for source, share in sources:
         echo_err(f"{type(source).__name__}: {len(source)} objects, share {share:g}")
@@ -150,8 +186,7 @@ def _tune(options: argparse.Namespace) -> int:
     """Tune a model on a project's objects; keep it if it is better."""
     from napari_spa.train.personal import PersonalConfig, accepted_objects, save_personal, tune
 
-    if options.data or options.config is not None or options.resume:
-        raise CallError("--from takes no DATA, --config or --resume.")
+    _refuse_weights(options.output, "choose another folder")
     model = load_model(options.init or "spa-tiny", device=options.device)
     settings = PersonalConfig(**_asked(options, "steps"))
     changed = changed_images(Project.open(options.project))
@@ -196,7 +231,7 @@ def _pack(options: argparse.Namespace) -> int:
     """Write the data to one file."""
     from napari_spa.train.recipe import open_sources
 
-    if not options.data or options.project is not None:
+    if not options.data:
         raise CallError("name the data to pack.")
     with checking_the_call():
         sources = open_sources(options.data, _recipe(options).sources)

@@ -181,6 +181,10 @@ class PreferenceProfile:
         if not math.isfinite(self.log_growth):
             raise ProfileError("the profile's growth is not finite.")
 
+    def __eq__(self, other: object) -> bool:
+        """Whether another one has the same content, to the last bit."""
+        return isinstance(other, PreferenceProfile) and self.to_json() == other.to_json()
+
     @property
     def evidence(self) -> int:
         """How much is behind its mixture, in picks."""

@@ -141,7 +141,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         batch = Window(*(part.to(self.device, non_blocking=True) for part in batch))
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        key = (config.seed * 1_000_003 + self.step) % 2**63  # what PyTorch takes
+        generator = torch.Generator().manual_seed(key)
         self.model.train()
         reduced = config.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 import torch
 
 from napari_spa.datasets import by_stem, read_splits
-from napari_spa.errors import DataError, InputError
+from napari_spa.errors import CheckpointError, DataError, InputError
 from napari_spa.io.files import read_small
 from napari_spa.io.images import read_image
 from napari_spa.model.encoder import EfficientNetEncoder, load_pretrained
+from napari_spa.model.spa import Spa
 from napari_spa.train.data import (
     FolderSource,
     LabelSource,
@@ -29,7 +30,9 @@ from napari_spa.train.data import (
     read_pack,
     to_rgb8,
 )
-from napari_spa.train.loop import TrainConfig
+from napari_spa.train.loop import TrainConfig, Windows, collate
+from napari_spa.train.steps import step_loss
+from napari_spa.train.synthetic import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,12 +110,39 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
     if not isinstance(on_cuda, dict):
         raise InputError("'cuda' is a table: write [cuda].")
     train = _build(TrainConfig, rest, "the top")
-    return Recipe(train, sources, _build(TrainConfig, rest | on_cuda, "the top or [cuda]"))
+    cuda = _build(TrainConfig, rest | on_cuda, "the top or [cuda]")
+    for config in (train, cuda):
+        side, size = config.model.image_size, config.window.size
+        if side != size or side % 8 or side < 16:
+            raise InputError(
+                "image_size of [model] and size of [window] are the same multiple of 8, 16 or "
+                f"more, not {side} and {size}."
+            )
+    return Recipe(train, sources, cuda)
+
+
+def check_network(config: TrainConfig) -> None:
+    """Refuse a network that cannot take a step: with ``InputError``, before anything is made."""
+    window = Windows([(SyntheticSource(1), 1.0)], config.window)[0]
+    try:
+        step_loss(Spa(config.model), collate([window] * 2), config.step, torch.Generator())
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError) as error:
+        raise InputError(f"no network of this [model] can be trained: {error}.") from error
+
+
+# Numbers of a recipe that may be 0, all others being above it, and those that are at most 1.
+_FROM_0 = """
+    average decay depths dice divergence each encoder_rate extent far_share later layers
+    marginal mean minutes neighbour obey restyle save_seconds seed stretch superpixels
+    vit_global warmup weight_decay workers
+"""
+_SHARES = {"average", "decay", "far_share", "neighbour", "restyle", "superpixels"}
 
 
 def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     """Build a dataclass of numbers, texts and further dataclasses from a table."""
-    hints = get_type_hints(kind)
+    choice: Any = Literal
+    hints = get_type_hints(kind) | {"kind": choice[KINDS]}
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     unknown = [key for key in table if key not in known]
     if unknown:
@@ -128,10 +158,13 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
             values[key] = _build(hint, value, f"[{key}]")
         else:
             values[key] = _checked(key, value, hint)
-    return kind(**values)
+    try:
+        return kind(**values)
+    except CheckpointError as error:
+        raise InputError(f"{where} describes no network: {error}.") from error
 
 
-def _checked(key: str, value: object, hint: Any) -> object:  # noqa: ANN401  a type form
+def _checked(key: str, value: Any, hint: Any) -> object:  # noqa: ANN401  a type form
     """Return a value if it is of the type that a field declares."""
     if get_origin(hint) is Literal:
         if value in get_args(hint):
@@ -140,17 +173,24 @@ def _checked(key: str, value: object, hint: Any) -> object:  # noqa: ANN401  a t
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
         if isinstance(value, list) and (Ellipsis in kinds or len(kinds) == len(value)):
-            return tuple(_checked(key, item, kinds[0]) for item in value)
+            items: tuple[Any, ...] = tuple(_checked(key, item, kinds[0]) for item in value)
+            if float in kinds and items != tuple(sorted(items)):
+                raise InputError(f"{key} starts with the smaller number, not {value!r}.")
+            return items
         raise InputError(f"{key} is a list of {len(kinds)} numbers, not {value!r}.")
     kinds = get_args(hint) or (hint,)  # a union, or a plain type
-    if type(value) is int and float in kinds:
-        return float(value)
-    if type(value) not in kinds:
+    whole = type(value) is int and float in kinds
+    if type(value) not in kinds and not whole:
         names = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
         raise InputError(f"{key} is a value of type {names}, not {value!r}.")
-    if isinstance(value, int) and value < 0:
-        raise InputError(f"{key} must not be negative, but is {value}.")
-    return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        may_be_0, share = key in _FROM_0.split(), key in _SHARES
+        above = value >= 0 if may_be_0 else value > 0
+        if not (above and (value <= 1 if share else value < 2**63)):
+            lowest = "from" if may_be_0 else "above"
+            highest = "to 1" if share else "and below 2**63"
+            raise InputError(f"{key} is a number {lowest} 0 {highest}, not {value!r:.40}.")
+    return float(value) if whole else value
 
 
 def imagenet_weights(config: SpaConfig) -> dict[str, Tensor]:

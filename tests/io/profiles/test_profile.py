@@ -21,6 +21,14 @@ from napari_spa.io.profiles import CORRECTED_COUNTS, AcceptedSize, PreferencePro
 MODEL = ModelIdentity("spa-tiny", "ab" * 32, "both", "mixture", 16)
 
 
+def test_equal_is_what_has_equal_content(tmp_path) -> None:
+    profile = PreferenceProfile.empty(MODEL, name="Ana")
+    profile.save(tmp_path / "ana.json")
+    assert PreferenceProfile.load(tmp_path / "ana.json") == profile
+    assert profile != replace(profile, picks=1)
+    assert profile != "Ana"
+
+
 # Written by napari-spa before profiles knew of objects.
 VERSION_1 = """{
  "schema": "napari-spa profile",

@@ -313,7 +313,7 @@ class BaselineRun:
         rate = self._task.rate * learning_rate_factor(state.step, self._schedule)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        key = self._config.seed * 1_000_003 + state.step
+        key = (self._config.seed * 1_000_003 + state.step) % 2**63  # what PyTorch takes
         network.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key)  # dropout, and what a loss draws
