@@ -49,6 +49,23 @@ def test_a_label_image_is_exported_with_its_image(run, project, tmp_path):
     assert "1 image, 2 files" in answer.out
 
 
+@pytest.mark.parametrize("number", [-3, 2**32])
+def test_numbers_that_no_label_can_have_are_one_sentence(refuses, tmp_path, number) -> None:
+    labels = LABELS.astype(np.int64)
+    labels[labels == 2] = number
+    np.save(tmp_path / "labels.npy", labels)
+    said = refuses("export", tmp_path / "labels.npy", "-o", tmp_path / "out")
+    assert f"holds {number}; number its objects from 1" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_written_in_some_forms_is_not_whole(run, tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "labels.tif", LABELS.astype(np.uint32) * 70_000)
+    answer = run("export", tmp_path / "labels.tif", "-o", tmp_path / "out", "--formats", "png,rois")
+    assert answer.status == 1
+    assert "0 images whole, 1 file in" in answer.out
+
+
 def test_labels_are_not_exported_under_an_image_of_another_size(run, project, tmp_path):
     small = tmp_path / "small.png"
     iio.imwrite(small, LABELS[:30])

@@ -601,6 +601,10 @@ def test_outputs_that_cannot_be(refuses, flat: Annotator, model_file, tmp_path: 
     tif = tmp_path / "image.tif"
     tifffile.imwrite(tif, flat.array)
     assert "overwrite" in refuses(*call, tif, "--image", tif)
+    check = tmp_path / "check.tif"
+    check.write_bytes(tif.read_bytes())
+    assert "overwrite the labels to compare" in refuses(*call, check, "--check", check)
+    assert check.read_bytes() == tif.read_bytes()
     (tmp_path / "folder.tif").mkdir()
     assert "is a folder" in refuses(*call, tmp_path / "folder.tif")
     assert flat.log.read_bytes() == before

@@ -100,7 +100,16 @@ def test_the_seed_decides(segment, tmp_path: Path) -> None:
 
 
 def test_candidates_are_written_as_masks_and_differences(segment, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    for number in range(8):  # of an earlier run
+        for part in ("mask", "added", "removed"):
+            (tmp_path / "all" / f"candidate_{number}_{part}.tif").write_text("old")
+    others = [tmp_path / "all" / name for name in ("candidate_8.txt", "candidate_x_mask.tif")]
+    for other in others:
+        other.write_text("another's")
     said = segment("--pick", 0, "--candidates", tmp_path / "all", "--json").json
+    for other in others:
+        other.unlink()
     recommended = read_image(tmp_path / "mask.tif")[0] > 0
     assert len(list((tmp_path / "all").iterdir())) == 3 * len(said["candidates"])
     for number, candidate in enumerate(said["candidates"]):
@@ -204,6 +213,13 @@ def test_outputs_that_cannot_be(refuses, model_file, image_file, tmp_path: Path)
     assert "overwrite the image" in refuses(*call, tmp_path / "m.tif", "--candidates", tmp_path)
     assert "overwrite the image" in refuses(*call, tmp_path / "candidate_0_mask.tif")
     (tmp_path / "candidate_0_mask.tif").unlink()
+    png, below = tmp_path / "j.png", tmp_path / "j.png" / "c"
+    assert "cannot be in one another" in refuses(*call, png, "--candidates", png)
+    assert "cannot be in one another" in refuses(*call, png, "--candidates", below)
+    assert "cannot be in one another" in refuses(
+        *call, below / "m.tif", "--save-profile", tmp_path / "j.png"
+    )
+    assert not png.exists()
     assert "is a file" in refuses(*call, tmp_path / "m.tif", "--candidates", image_file)
     assert image_file.read_bytes() == before
     assert ".tif or .png" in refuses(*call, tmp_path / "mask.jpg")

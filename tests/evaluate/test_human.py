@@ -41,11 +41,12 @@ def decide(act: str, number: int, time: float) -> Decision:
 class Person:
     """Annotates through the journal, as a dock does."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, image: str = "") -> None:
         self.log = RecordLog(path)
         self.now = 0.0
         self.journal = Journal(self.log, clock=lambda: self.now)
-        self.journal.begin(ImageFacts(path.name.removesuffix(".spa.jsonl"), SHAPE, "uint8"), MODEL)
+        image = image or path.name.removesuffix(".spa.jsonl")
+        self.journal.begin(ImageFacts(image, SHAPE, "uint8"), MODEL)
 
     def show(self, *decisions: Decision) -> None:
         state = SessionState(VIEW, decisions[-1].prompts, MIXTURE, MIXTURE, decisions)
@@ -56,7 +57,11 @@ class Person:
         local = LocalMask.crop(mask)
         part = Part(PLANE, "edited", len(decisions), 0.1, decisions, local.region, int(mask.sum()))
         self.journal.accept(1, part, local, "protect")
-        self.log.close()
+
+    def begin(self, mask: np.ndarray) -> None:
+        first = decide("start", 1, 100.0)
+        self.show(first)
+        self.accept(mask, (first,), 101.0)
 
 
 @pytest.fixture
@@ -74,17 +79,19 @@ def logs(folder: Path, tmp_path: Path) -> Path:
     person.show(first)  # taken back
     person.show(first, third)
     person.accept(disc(18, 14, 6) | disc(20, 44, 6), (first, third), 111.5)
+    person.log.close()
     person = Person(ann / "a.png.spa.jsonl")
     first = decide("start", 1, 200.0)
     person.show(first)
     person.journal.blind(1, 1, (2, 0, 1))
     person.accept(disc(14, 14, 5), (first,), 203.0)
+    person.log.close()
     return ann
 
 
 def test_each_round_is_a_row_with_what_was_done_and_how_long_it_took(logs, folder) -> None:
     rows = human_rows(read_outlines([logs]), open_folder(folder))
-    b = [row for row in rows if row.image == "b"]
+    b = [row for row in rows if row.image == "b.png"]
     assert [(r.round, r.act, r.seconds) for r in b] == [
         (1, "pick", 4.0),
         (2, "click", 6.0),
@@ -95,7 +102,7 @@ def test_each_round_is_a_row_with_what_was_done_and_how_long_it_took(logs, folde
     }
     assert [math.isnan(r.dice) for r in b] == [True, True, False]
     assert b[-1].dice == 1, "with what two of three raters marked"
-    (a,) = [row for row in rows if row.image == "a"]
+    (a,) = [row for row in rows if row.image == "a.png"]
     assert (a.method, a.act, a.seconds) == ("tiny blind", "accept", 3.0)
 
 
@@ -114,7 +121,7 @@ def test_one_command_writes_the_report_of_a_study(logs, folder, tmp_path: Path, 
     assert "| ann | tiny | 1 | 11.50 | 3.00 | 1.00 | 1.00 | 1.000 |" in shown
     with (report / "rows.csv").open(newline="") as stream:
         acts = [(row["user"], row["image"], row["act"]) for row in csv.DictReader(stream)]
-    assert ("ann", "b", "pick") in acts
+    assert ("ann", "b.png", "pick") in acts
     assert len(acts) == 4
     assert "People: time and rounds" in (report / "index.html").read_text()
 
@@ -124,6 +131,53 @@ def test_without_data_there_is_no_dice(logs) -> None:
     assert all(math.isnan(row.dice) for row in rows)
     assert {row.target for row in rows} == {"accepted"}
     assert {row.user for row in rows} == {"ann"}
+
+
+@pytest.mark.parametrize("given", ["logs", "files", "here"])
+def test_people_whose_folders_have_the_same_name_are_told_apart(
+    tmp_path: Path, monkeypatch, given: str
+) -> None:
+    for name in ("ann/logs", "ben/logs", "cleo"):
+        person = Person(tmp_path / name / "a.png.spa.jsonl")
+        person.begin(disc(14, 14, 5))
+        person.log.close()
+    monkeypatch.chdir(tmp_path / "ann" / "logs")
+    paths = [Path(), tmp_path / "ann" / "logs", tmp_path / "ben" / "logs", tmp_path / "cleo"]
+    if given == "files":
+        paths = [path / "a.png.spa.jsonl" for path in paths]
+    people = [outline.participant for outline in read_outlines(paths[given == "logs" :])]
+    assert people == ["ann/logs", "ben/logs", "cleo"]
+    assert read_outlines([Path()])[0].participant == "logs"
+
+
+def test_images_of_one_name_in_two_folders_are_two(folder, tmp_path: Path) -> None:
+    names = ("one/b.png", "two/b.png", "a.b", "b.ome.tif")
+    for number, name in enumerate(names):
+        person = Person(tmp_path / "ann" / f"{number}.spa.jsonl", name)
+        person.begin(disc(18, 14, 6) | disc(20, 44, 6))
+        person.log.close()
+    (folder / "images" / "b.png").rename(folder / "images" / "b.ome.png")
+    for rater in (folder / "raters").iterdir():
+        (rater / "b.png").rename(rater / "b.ome.png")
+    rows = human_rows(read_outlines([tmp_path / "ann"]), open_folder(folder))
+    assert [row.image for row in rows] == list(names)
+    assert [math.isnan(row.dice) for row in rows] == [True, True, False, False], "a.b is a's"
+    assert human_table(rows).rows[0][2] == "4"
+
+
+def test_an_object_accepted_again_is_one_with_all_its_rounds(folder, tmp_path: Path) -> None:
+    person = Person(tmp_path / "ann" / "b.png.spa.jsonl")
+    person.begin(disc(5, 5, 3))
+    first, second = decide("start", 1, 100.0), decide("click", 2, 200.0)
+    person.journal.reopen(1, PLANE, (first,))
+    person.show(first, second)
+    person.accept(disc(18, 14, 6) | disc(20, 44, 6), (first, second), 203.0)
+    person.log.close()
+    rows = human_rows(read_outlines([tmp_path / "ann"]), open_folder(folder))
+    said = [(row.round, row.act, row.seconds) for row in rows]
+    assert said == [(1, "accept", 1.0), (2, "click", 0.0), (3, "accept", 3.0)]
+    (line,) = human_table(rows).rows
+    assert (line[2], line[6], line[7]) == ("1", "1.00", "1.000"), "one object, one click, Dice 1"
 
 
 def test_what_cannot_be_read_is_one_sentence(logs, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 
@@ -258,9 +259,29 @@ def test_games_with_other_settings_are_not_mixed(context, folder: Path, tmp_path
     with pytest.raises(InputError, match="games of spa with another seed; choose another folder"):
         play(context, folder, replace(CONFIG, seed=1), work=tmp_path / "r")
     path = next((tmp_path / "r" / "games").glob("spa_*/a.json"))
-    path.write_text(json.dumps({"rows": [{}]}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rows": [{}]}))
     with pytest.raises(DataError, match="damaged; delete it"):
         play(context, folder, work=tmp_path / "r")
+
+
+@pytest.mark.parametrize("changed", ["images/a.png", "raters/tight/a.png", "split.csv", "games"])
+def test_games_of_another_image_of_that_name_are_not_taken(
+    context, folder: Path, tmp_path: Path, changed: str
+) -> None:
+    config = replace(CONFIG, rounds=1, methods=("spa",))
+    play(context, folder, config, work=tmp_path / "r")
+    if changed == "games":  # as they were kept before they said what they were played on
+        for path in (tmp_path / "r").rglob("a.json"):
+            kept = json.loads(path.read_text())
+            del kept["case"]
+            path.write_text(json.dumps(kept))
+    elif changed == "split.csv":
+        (folder / changed).write_text("name,split,patient\na,test,p\nb,test,p\n")
+    else:
+        picture = iio.imread(folder / changed)
+        iio.imwrite(folder / changed, picture[:, ::-1])
+    now = without_seconds(play(context, folder, config, work=tmp_path / "r"))
+    assert now == without_seconds(play(context, folder, config))
 
 
 def test_a_broken_case_is_left_out_and_named(context, folder: Path) -> None:

@@ -29,7 +29,10 @@ class CallError(SpaError):
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
-    """Refuse to write a file over what is read, over a folder, or over another output."""
+    """Refuse to write a file over what is read, over a folder, or over or into another output.
+
+    What has one name in both is read and written.
+    """
     taken = dict(inputs)
     for name, path in outputs.items():
         if path is None:
@@ -37,8 +40,14 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path 
         if os.path.isdir(path):
             raise CallError(f"{path} is a folder; give a file name.")
         for other, there in taken.items():
-            if there is not None and _same_file(path, there):
+            if there is None or other == name:
+                continue
+            if _same_file(path, there):
                 raise CallError(f"the {name} would overwrite the {other}; choose another name.")
+            if other in outputs and any(map(_lies_in, (path, there), (there, path))):
+                raise CallError(
+                    f"the {name} and the {other} cannot be in one another; choose another name."
+                )
         taken[name] = path
 
 
@@ -47,6 +56,10 @@ def _same_file(first: Path, second: Path) -> bool:
         return os.path.samefile(first, second)
     except OSError:  # one is not there yet
         return os.path.realpath(first) == os.path.realpath(second)
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 @contextmanager

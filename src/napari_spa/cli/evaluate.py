@@ -43,7 +43,7 @@ def run_from_log(options: argparse.Namespace) -> int:
     rows = human_rows(outlines, folder)
     facts = {
         "people": len({outline.participant for outline in outlines}),
-        "objects": len(outlines),
+        "objects": len({(row.user, row.image, row.object) for row in rows}),
         "data": "none: no Dice" if options.data is None else options.data.name,
     }
     table = human_table(rows, seed=options.seed)

@@ -38,9 +38,10 @@ def run(options: argparse.Namespace) -> int:
         echo_err(f"napari-spa: {report.left_out}")
     if changed:
         echo_err(f"napari-spa: {say_changed(changed, 'they are exported as they were')}")
+    whole = f"{counted(report.images, 'image')}{' whole' if report.problems else ''}"
     answer(
         options,
-        [f"{counted(report.images, 'image')}, {counted(report.files, 'file')} in {options.output}"],
+        [f"{whole}, {counted(report.files, 'file')} in {options.output}"],
         images=report.images,
         files=report.names,
         problems=[{"image": name, "why": why} for name, why in report.problems],

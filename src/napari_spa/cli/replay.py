@@ -114,7 +114,8 @@ def _check_output(options: argparse.Namespace, image: Path) -> None:
         return
     if output.suffix.lower() not in (".tif", ".tiff"):
         raise CallError(f"labels are written as .tif, not as {output.name}.")
-    check_outputs({"labels": output}, {"image": image, "log": options.log})
+    read = {"image": image, "log": options.log, "labels to compare with": options.check}
+    check_outputs({"labels": output}, read)
 
 
 def _empty_labels(shape: tuple[int, ...]) -> NDArray[np.uint32]:

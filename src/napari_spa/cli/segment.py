@@ -17,6 +17,7 @@ from napari_spa.cli.console import (
     progress_bar,
 )
 from napari_spa.core.quality import quality_in_words
+from napari_spa.io.files import explained
 from napari_spa.io.images import ImageInfo, read_image, write_labels, write_picture
 from napari_spa.io.models.load import load_model
 from napari_spa.io.profiles import PreferenceProfile
@@ -24,8 +25,9 @@ from napari_spa.refine.session.session import RefinementSession
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
-    from napari_spa.core.types import BoolArray, Proposal
+    from napari_spa.core.types import BoolArray, Candidate, Proposal
 
 _TIFF, _PICTURE = {".tif", ".tiff"}, {".png"}
 _PARTS = ("mask", "added", "removed")
@@ -52,10 +54,7 @@ def run(options: argparse.Namespace) -> int:
     proposing = session.seconds["propose"]
     result = session.accept()
     if options.candidates is not None:
-        for number, candidate in enumerate(proposal.candidates):
-            for part in _PARTS:
-                path = candidate_path(options.candidates, number, part)
-                _write_mask(path, getattr(candidate, part), info)
+        _write_candidates(options.candidates, proposal.candidates, info)
     _write_mask(options.output, result.mask, info)
     if options.save_profile is not None:
         result.profile.save(options.save_profile)
@@ -85,9 +84,10 @@ def _check_outputs(options: argparse.Namespace) -> None:
         for number in range(_MOST_CANDIDATES if folder is not None else 0)
         for part in _PARTS
     }
-    check_outputs({"mask": output, **pictures}, {**read, "profile": options.profile})
-    # A profile may be taught: then it is both read and written.
-    check_outputs({"profile": options.save_profile}, {**read, "mask": output, **pictures})
+    check_outputs(
+        {"mask": output, **pictures, "profile": options.save_profile},
+        {**read, "profile": options.profile},
+    )
 
 
 def _write_mask(path: Path, mask: BoolArray, info: ImageInfo) -> None:
@@ -95,6 +95,18 @@ def _write_mask(path: Path, mask: BoolArray, info: ImageInfo) -> None:
         write_picture(path, np.where(mask, 255, 0).astype(np.uint8))
     else:
         write_labels(path, mask, info)
+
+
+def _write_candidates(folder: Path, candidates: Sequence[Candidate], info: ImageInfo) -> None:
+    """Write what was offered; what an earlier run offered beyond that goes."""
+    for number in range(max(len(candidates), _MOST_CANDIDATES)):
+        for part in _PARTS:
+            path = candidate_path(folder, number, part)
+            if number < len(candidates):
+                _write_mask(path, getattr(candidates[number], part), info)
+            else:
+                with explained("remove", path):
+                    path.unlink(missing_ok=True)
 
 
 def candidate_path(folder: Path, number: int, part: str) -> Path:

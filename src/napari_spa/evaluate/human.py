@@ -8,9 +8,9 @@ Dice is that of the last round alone.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +38,7 @@ class Outline:
     """An object as someone accepted it."""
 
     participant: str  # the folder of the logs
-    image: str  # name of the image's file
+    image: str  # name of the image's file, and of folders before it
     object: int  # its label
     model: str
     blind: bool  # whether masks were shown in random order without a recommendation
@@ -49,15 +49,26 @@ class Outline:
 
 def read_outlines(paths: Iterable[Path]) -> list[Outline]:
     """Read logs, and folders of logs."""
-    found = []
-    for path in paths:
+    found = dict[Path, Path]()  # each log once, and its participant's folder
+    for path in (path.resolve() for path in paths):
         files = sorted(path.rglob(f"*{ENDING}")) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path} holds no decision log (NAME{ENDING}).")
-        participant = path.name if path.is_dir() else path.resolve().parent.name
         for file in files:
-            found += _read_log(file, participant)
-    return found
+            found.setdefault(file.resolve(), path if path.is_dir() else path.parent)
+    names = _names(set(found.values()))
+    return [outline for file, of in found.items() for outline in _read_log(file, names[of])]
+
+
+def _names(folders: set[Path]) -> dict[Path, str]:
+    """Call each folder by its last name, and by those before it until no other is called so."""
+    names = {}
+    for folder in folders:
+        count, parts = 1, folder.parts
+        while any(other.parts[-count:] == parts[-count:] for other in folders - {folder}):
+            count += 1
+        names[folder] = Path(*parts[-count:]).as_posix()
+    return names
 
 
 def _read_log(path: Path, participant: str) -> list[Outline]:
@@ -78,6 +89,11 @@ def _read_log(path: Path, participant: str) -> list[Outline]:
                     height, width = facts.shape[-2:]
                     local = accepted_mask(record, (height, width))
                     times = [float(each["time"]) for each in rounds]
+                    acts = [str(each["act"]) for each in rounds]
+                    if acts[0] == "start":
+                        del acts[0]
+                    else:  # reopened, the log does not say when
+                        times.insert(0, times[0])
                     found.append(
                         Outline(
                             participant,
@@ -86,7 +102,7 @@ def _read_log(path: Path, participant: str) -> list[Outline]:
                             str(model.get("name", "")),
                             blind,
                             (*times, float(record.get("time", times[-1]))),
-                            (*(str(each["act"]) for each in rounds[1:]), "accept"),
+                            (*acts, "accept"),
                             local.within(Region(0, 0, height, width)),
                         )
                     )
@@ -100,10 +116,15 @@ def human_rows(outlines: Sequence[Outline], folder: CaseFolder | None = None) ->
     """Return the rows of a study."""
     wanted = _wanted(folder)
     rows = []
+    done = Counter[tuple[str, ...]]()  # rounds of an object that was accepted before
     for outline in outlines:
-        name = Path(outline.image).stem
-        target = wanted.get(name)
+        name, path = outline.image, PurePosixPath(outline.image)
+        cases = name, str(path.parent / path.stem), path.stem  # as data sets name them
+        target = next((wanted[case] for case in cases if case in wanted), None)
         method = f"{outline.model} blind" if outline.blind else outline.model
+        key = outline.participant, method, name, str(outline.object)
+        before = done[key]
+        done[key] += len(outline.acts)
         for number, act in enumerate(outline.acts, start=1):
             last = number == len(outline.acts)
             scores = (_NOTHING,) * 3
@@ -119,7 +140,7 @@ def human_rows(outlines: Sequence[Outline], folder: CaseFolder | None = None) ->
                     method=method,
                     user=outline.participant,
                     clicks="human",
-                    round=number,
+                    round=before + number,
                     dice=scores[0],
                     iou=scores[1],
                     boundary=scores[2],

@@ -43,6 +43,7 @@ from napari_spa.evaluate.users import (
     check_habits,
     place_click,
 )
+from napari_spa.io.embeddings import digest_arrays
 from napari_spa.io.files import write_text
 
 if TYPE_CHECKING:
@@ -77,25 +78,25 @@ class GameFiles:
                 "choose another folder for the report, or delete its folder 'games'."
             )
 
-    def read(self, name: str) -> Played | None:
-        """Return an image's games, where they were played."""
+    def read(self, name: str, digest: str) -> Played | None:
+        """Return an image's games, where they were played on the case of this digest."""
         path = self._path(name)
         content = _read(path)
-        if content is None:
-            return None
         try:
+            if content is None or content.get("case") != digest:
+                return None
             return Played(
                 [Row(**row) for row in content["rows"]],
                 [RaterRow(**row) for row in content["agreement"]],
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise DataError(f"{path} is damaged; delete it to play that image again.") from error
 
-    def keep(self, name: str, played: Played) -> None:
+    def keep(self, name: str, digest: str, played: Played) -> None:
         """Write an image's games."""
         if not (self._folder / "plan.json").exists():
             write_text(self._folder / "plan.json", json.dumps(self._plan))
-        write_text(self._path(name), json.dumps(asdict(played)))
+        write_text(self._path(name), json.dumps({"case": digest, **asdict(played)}))
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{quote(name, safe=' ')}.json"
@@ -143,9 +144,13 @@ def evaluate(
 
     def play(name: str) -> Played:
         """Return all games of an image: read where they were played, played where not."""
-        known = {seat: None if kept is None else kept.read(name) for seat, kept in files.items()}
+        case = opened.read(name)
+        digest = digest_arrays([groups[name], *case.raters], [case.image, case.masks])
+        known = {
+            seat: None if kept is None else kept.read(name, digest) for seat, kept in files.items()
+        }
         if None in known.values():
-            case, fresh = opened.read(name), context.fresh()
+            fresh = context.fresh()
             objects = choose_objects(case, config)
             for seat, kept in files.items():
                 if known[seat] is None:
@@ -153,7 +158,7 @@ def evaluate(
                     games = _play(seat, method, case, objects, groups[name], config, fresh)
                     known[seat] = games
                     if kept is not None:
-                        kept.keep(name, games)
+                        kept.keep(name, digest, games)
         return Played.joined([played for played in known.values() if played is not None])
 
     return _outcomes(play, names, failed)

@@ -49,10 +49,10 @@ def embedding_key(kind: str, weights: str, *arrays: NDArray[Any]) -> str:
     ``weights`` is the digest of the weights file, and the arrays are all that the network sees, of
     any shape and plain dtype; contiguous ones are hashed without a copy.
     """
-    return _digest([kind, weights], arrays)
+    return digest_arrays([kind, weights], arrays)
 
 
-def _digest(labels: list[str], arrays: Iterable[NDArray[Any]]) -> str:
+def digest_arrays(labels: list[str], arrays: Iterable[NDArray[Any]]) -> str:
     """Digest texts and arrays: dtype, shape and bytes in C order.
 
     160 bits of SHA-256, which recent processors compute in hardware, faster than BLAKE2; other
@@ -157,7 +157,9 @@ class _Files:
 
     def write(self, key: str, arrays: Arrays) -> None:
         """Write an entry; now and then remove the longest unused ones until the bound holds."""
-        content = save(arrays, metadata={"checksum": _digest([key, *arrays], arrays.values())})
+        content = save(
+            arrays, metadata={"checksum": digest_arrays([key, *arrays], arrays.values())}
+        )
         if len(content) > self._bound:
             return
         try:
@@ -215,7 +217,7 @@ def _unpack(key: str, content: bytes) -> Arrays | None:
         return None
     arrays = {name: found[name] for name in sorted(found)}
     checksum = (head.get("__metadata__") or {}).get("checksum")
-    if checksum != _digest([key, *arrays], arrays.values()):
+    if checksum != digest_arrays([key, *arrays], arrays.values()):
         return None
     for array in arrays.values():
         array.setflags(write=False)
