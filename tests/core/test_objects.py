@@ -53,6 +53,19 @@ def test_a_line_across_an_object_takes_the_smaller_side_off() -> None:
     assert len(cross) >= 3
 
 
+def test_a_crumb_at_a_neck_is_no_piece() -> None:
+    both = disc(60, 40, 20) | disc(60, 75, 20)
+    both[36:41, 57:60] = both[40:46, 56] = True  # a bump beside the neck
+    mask = LocalMask.crop(both)
+    (piece,) = cut_object(mask, [(30, 58), (90, 58)])
+    assert piece.area > 1000
+    whole = both.copy()
+    whole[piece.region.slices] &= ~piece.pixels
+    assert whole.sum() + piece.area == both.sum()
+    (small,) = cut_object(mask, [(40, 91), (80, 91)])  # meant: it is alone
+    assert small.area < 0.05 * mask.area
+
+
 def test_pixels_under_the_line_are_kept_and_parts_beside_it_stay() -> None:
     both = disc(30, 30, 10) | disc(80, 80, 12)
     mask = LocalMask.crop(both)

@@ -29,6 +29,7 @@ from napari_spa.io.projects.classes import ObjectNote, read_classes, write_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 from napari_spa.io.projects.project import Project
 from napari_spa.viewer.folder import reader
+from napari_spa.widgets.folder.list import second_line
 
 
 def test_a_mixed_folder_from_end_to_end(open_docks, folder, qtbot):
@@ -199,15 +200,22 @@ def test_labels_without_a_log_come_back_and_are_kept(open_docks, folder, qtbot, 
     labels = np.zeros(SHAPE, np.uint32)
     labels[2:9, 3:12], labels[30:40, 30:50] = 1, number
     tifffile.imwrite(labels_path(out, "cell1.png"), labels)
+    theirs = labels_path(out, "cell1.png").read_bytes()
     _, dock, refine_dock = open_docks()
     open_folder(qtbot, dock, folder)
     assert sorted(refine_dock.controller.current.annotation.objects) == [1, number]
+    until(qtbot, lambda: dock.controller.items["cell1.png"].objects == 2)
+    assert second_line(dock.controller.items["cell1.png"]) == "Pending · 2 objects"
     accept(qtbot, dock, refine_dock, (15, 40))
     go(qtbot, dock, "cell2.png")
     go(qtbot, dock, "cell1.png")
     assert sorted(refine_dock.controller.current.annotation.objects) == [1, number, number + 1]
     kept = refine_dock.controller.current.mask.store.data
     np.testing.assert_array_equal(kept == number, labels == number)
+    accept(qtbot, dock, refine_dock, (40, 8))
+    go(qtbot, dock, "cell2.png")
+    dock.controller.saver.flush()
+    assert [path.read_bytes() for path in out.glob("*.bak*")] == [theirs]
 
 
 def test_skip_flag_note_filter_and_order(open_docks, folder, qtbot):

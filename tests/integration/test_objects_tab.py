@@ -138,6 +138,81 @@ def test_a_labels_layer_is_taken_over_refined_and_written_back(annotator):
     assert not annotator.pixels().any()
 
 
+def test_a_layer_that_is_taken_over_again_stays_the_origin_of_its_objects(annotator):
+    layer, finding = annotator.take_over(), annotator.dock.tab.finding
+    before = np.array(layer.data)
+    annotator.dock.objects.delete(7)
+    annotator.annotated.remove(8, Plane((1, 2), (0, 0, 0)))
+    smaller = np.zeros(SHAPE[1:], bool)
+    smaller[disk((15, 15), 4)] = True
+    annotator.annotated.write(
+        3, Part(Plane((1, 2), (1, 0, 0)), "accepted"), LocalMask.crop(smaller), "protect"
+    )
+    annotator.assert_logged()
+    assert annotator.from_log()[0].taken == annotator.annotated.annotation.taken
+    there = annotator.pixels()
+    finding._taken = None  # as in another window
+    assert finding.origin is layer
+    finding.take_over(layer)
+    annotator.idle()
+    assert annotator.status_message[-1] == "2 objects taken over. 1 taken over before."
+    np.testing.assert_array_equal(annotator.pixels()[there > 0], there[there > 0])
+    assert list(annotator.objects) == [3, 7, 8]
+    finding.take_over(layer)
+    annotator.idle()
+    assert annotator.status_message[-1] == "0 objects taken over. 3 taken over before."
+    annotator.dock.objects.delete(7)
+    finding._taken = None
+    finding.write_back()
+    after = np.where(before == 7, 0, before)
+    after[1][(before[1] == 3) & ~smaller] = 0
+    np.testing.assert_array_equal(layer.data, after)
+
+
+def test_a_layer_of_the_same_name_with_other_labels_is_taken_over(annotator):
+    annotator.viewer.layers.remove(annotator.take_over())
+    other = np.zeros(SHAPE, np.int32)
+    other[(0, *disk((48, 65), 8))] = 3
+    layer = annotator.viewer.add_labels(other, name="Cellpose")
+    annotator.viewer.layers.selection.active = annotator.image
+    annotator.dock.tab.finding.take_over(layer)
+    annotator.idle()
+    assert annotator.status_message[-1] == "1 object taken over."
+    assert list(annotator.objects) == [3, 7, 8, 9]
+
+
+def test_what_fills_the_same_pixels_was_taken_over_before(annotator):
+    layer = annotator.take_over()
+    other = annotator.viewer.add_labels(np.where(layer.data == 8, 2, layer.data), name="same")
+    annotator.viewer.layers.selection.active = annotator.image
+    annotator.dock.tab.finding.take_over(other)
+    annotator.idle()
+    assert annotator.status_message[-1] == "0 objects taken over. 3 taken over before."
+    annotator.dock.objects.delete(8)
+    annotator.dock.tab.finding.write_back()
+    np.testing.assert_array_equal(other.data, np.where(layer.data == 8, 0, layer.data))
+
+
+def test_writing_back_is_taken_back_in_the_layers_own_history(annotator):
+    layer = annotator.take_over()
+    before = np.array(layer.data)
+    layer.paint((0, 50, 70), 90)
+    painted = np.array(layer.data)
+    annotator.dock.objects.delete(7)
+    annotator.dock.tab.finding.write_back()
+    assert annotator.status_message[-1].endswith("now. Ctrl+Z on that layer takes it back.")
+    np.testing.assert_array_equal(layer.data, np.where(painted == 7, 0, painted))
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, painted)
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, before)
+    layer.data = before.copy()
+    layer.data.flags.writeable = False
+    annotator.dock.tab.finding.write_back()
+    np.testing.assert_array_equal(layer.data, np.where(before == 7, 0, before))
+    assert "Ctrl+Z" not in annotator.status_message[-1]
+
+
 def test_an_object_is_deleted_on_one_slice_alone(annotator):
     annotator.take_over()
     before, table = annotator.pixels().copy(), annotator.table

@@ -59,13 +59,17 @@ def agreed_area(masks: BoolArray) -> BoolArray:
     return np.asarray(votes == votes.max())
 
 
+_CRUMB = 0.05  # of the largest piece that a line takes off: less is by chance
+
+
 def cut_object(mask: LocalMask, path: Sequence[tuple[float, float]]) -> list[LocalMask]:
     """Divide an object along a line.
 
     The line, of (row, column) in image pixels, may begin and end outside of the object.
     Returned are the pieces that it takes off, the largest first, none where it divides
     nothing.  Parts that it does not touch, and of each part that it does the largest piece,
-    stay with the object.  Pixels under the line go to the piece nearest to them.
+    stay with the object.  Pixels under the line, and crumbs beside a much larger piece that it
+    takes off, go to the piece nearest to them.
     """
     from skimage.draw import line  # slow to import
 
@@ -91,12 +95,14 @@ def cut_object(mask: LocalMask, path: Sequence[tuple[float, float]]) -> list[Loc
     }
     if not under.any() or len(stays) == count:
         return []
+    off = [piece for piece in range(1, count + 1) if piece not in stays]
+    crumbs = [piece for piece in off if areas[piece] < _CRUMB * areas[off].max()]
+    cut[np.isin(cut, crumbs)] = 0
     nearest = scipy.ndimage.distance_transform_edt(
         cut == 0, return_distances=False, return_indices=True
     )
     grown = np.where(pixels, np.where(cut > 0, cut, cut[tuple(nearest)]), 0)
-    off = [piece for piece in range(1, count + 1) if piece not in stays]
-    found = [LocalMask.crop(grown == piece, region) for piece in off]
+    found = [LocalMask.crop(grown == piece, region) for piece in off if piece not in crumbs]
     return sorted(found, key=lambda piece: -piece.area)
 
 

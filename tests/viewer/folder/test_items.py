@@ -60,10 +60,14 @@ def test_work_begins_again_but_a_review_stays_one(before, after):
 
 def test_objects_are_counted_with_the_least_certain():
     heard = Heard("a.png")
-    heard.items.count("a.png", [])  # nothing was there, and nothing is
+    heard.items.count("a.png", 0, [])  # nothing was there, and nothing is
     assert heard.written == []
-    heard.items.count("a.png", [0.1, 0.4])
-    assert heard.written == [("a.png", {"objects": 2, "uncertainty": 0.4})]
+    heard.items.count("a.png", 2, [])  # no round was played
+    heard.items.count("a.png", 3, [0.1, 0.4])
+    assert [said for _, said in heard.written] == [
+        {"objects": 2, "uncertainty": None},
+        {"objects": 3, "uncertainty": 0.4},
+    ]
 
 
 def test_what_cannot_be_opened_stays_so_when_the_folder_is_read_again():

@@ -23,6 +23,7 @@ def test_keys_and_titles_stand_under_their_heading(qtbot):
     found = texts(window)
     assert {f"<b>{heading}</b>" for heading in GROUPS} <= set(found)
     assert {*ACTION_TITLES.values(), *DEFAULT_KEYS.values()} <= set(found)
+    assert {"1 to 4", "Ctrl+Z", "Shift+click", "Ctrl+click", "Alt+click"} <= set(found)
 
 
 def test_other_keys_are_listed_and_acts_without_one_are_not(qtbot):

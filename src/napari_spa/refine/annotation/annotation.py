@@ -105,6 +105,9 @@ class Annotation:
         self._done: list[list[Change]] = []
         self._undone: list[list[Change]] = []
         self._edit: _Edit | None = None
+        # By the name of a labels layer: a plane that was taken over from it, and the number that
+        # each label got, whatever became of the object since.
+        self.taken: dict[str, tuple[Plane, dict[int, int]]] = {}
 
     # ---------------------------------------------------------------- what it is now
 
@@ -185,6 +188,11 @@ class Annotation:
         for other in set(np.unique(patch.before).tolist()) - {0, number}:
             lost = int((patch.before == other).sum())
             objects = without_pixels(objects, other, part.plane, lost)
+        if part.taken is not None:
+            layer, label = part.taken
+            numbers = self.taken.get(layer, (part.plane, {}))[1]
+            numbers[label] = number
+            self.taken[layer] = part.plane, numbers
         self._next = max(self._next, number + 1)
         return self._do("accept", number, (patch,), objects, group)
 

@@ -46,6 +46,7 @@ class Part:
     model: ModelIdentity | None = None  # which model the decisions were made with, if known
     # How the plane was looked at then (``image``, ``look``), as a log says it; empty if not known.
     source: Mapping[str, Any] = field(default_factory=dict)
+    taken: tuple[str, int] | None = None  # over from a labels layer of this name, and which label
 
     @property
     def reopens_with(self) -> tuple[Decision, ...]:

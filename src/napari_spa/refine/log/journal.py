@@ -9,7 +9,8 @@ in order.  Reading it gives the objects, the labels and the active object as the
 ``session``           image and model; once, at the beginning, and again with another model
 ``decision``          one act on one object: prompts, seed, what was offered, what was picked
 ``at``                the active object is at another round, or is shown another way
-``accept``            an object's outline on a plane, with its pixels and when
+``accept``            an object's outline on a plane, with its pixels and when; of one that was
+                      taken over, ``taken``: the labels layer's name, and the label
 ``reopen``            an accepted part is active again
 ``discard``           the active object was dropped
 ``delete``            an object went, on one plane or on all
@@ -217,6 +218,9 @@ class RecordReader:
         made = made_with(self._session.model) if decisions else None
         status = record["status"]
         part = Part(plane, status, rounds, uncertainty, decisions, model=made, source=known)
+        if "taken" in record:
+            layer, label = record["taken"]
+            part = replace(part, taken=(str(layer), int(label)))
         self._session.annotation.commit(
             number,
             part,
@@ -430,6 +434,7 @@ class Journal:
                 "time": now,
                 **({"leftovers": False} if overlap == "protect" else {}),
                 **({"class": class_name} if class_name else {}),
+                **({"taken": part.taken} if part.taken else {}),
                 **(part.source if loose else {}),
             }
 

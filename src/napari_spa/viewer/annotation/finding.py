@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, product
@@ -60,9 +61,10 @@ class _Taken:
     """What was taken over from a labels layer."""
 
     layer: ReferenceType[Labels]
+    name: str  # of the layer then
     annotated: AnnotatedImage  # whose objects they are
     planes: tuple[Plane, ...]
-    numbers: dict[int, int]  # of the objects, by label; those that were left out as well
+    numbers: dict[int, int]  # of the objects, by label; 0 for those that were left out
     written: set[int] = field(default_factory=set)  # objects that were written back
 
 
@@ -73,8 +75,10 @@ class AutomaticSegmentation(QObject):
         super().__init__(controller)
         self._controller = controller
         self._taken: _Taken | None = None
-        # Numbers of the objects that were written, and left out, over all slices.
+        # What was written, was there already, and was left out, over all slices: labels of a layer,
+        # or numbers that the model gave.
         self._written: set[int] = set()
+        self._known: set[int] = set()
         self._passed: set[int] = set()
         self._seen: AnnotatedImage | None = None  # on which outlines are drawn meanwhile
         controller.worker.busy_changed.connect(self._hide)
@@ -145,7 +149,7 @@ class AutomaticSegmentation(QObject):
         decisions, number = found.decisions, annotated.annotation.next_number
         rounds, unsure = decisions[-1].round, found.uncertainty
         part = Part(found.plane, "review", rounds, unsure, decisions, source=found.source)
-        self._write(annotated, number, part, found.mask, group)
+        self._write(annotated, number, part, found.mask, group, found.number)
 
     # ------------------------------------------------------------------ from a layer
 
@@ -160,8 +164,20 @@ class AutomaticSegmentation(QObject):
 
     @property
     def origin(self) -> Labels | None:
-        """The layer that was taken over last, while it is in the viewer."""
-        layer = None if self._taken is None else self._taken.layer()
+        """The layer that was taken over last, while it is in the viewer.
+
+        Of work that was brought back it is known by its name.
+        """
+        current, taken = self._controller.current, self._taken
+        if current is not None and (taken is None or taken.annotated is not current):
+            for layer in self.sources():
+                plane, numbers = current.annotation.taken.get(layer.name, (None, {}))
+                with suppress(InputError):  # it has another size now
+                    if plane is not None:
+                        planes = self._planes(current, tuple(_finest(layer).shape), plane)
+                        self._taken = _Taken(ref(layer), layer.name, current, planes, numbers)
+                        return layer
+        layer = None if taken is None else taken.layer()
         return layer if layer is not None and layer in self._controller.viewer.layers else None
 
     @says_why_not
@@ -174,8 +190,11 @@ class AutomaticSegmentation(QObject):
         if annotated is None:
             return
         planes = self._planes(annotated, tuple(data.shape))
-        shape, name = spatial_shape(annotated.image), str(layer.name)
-        taken = self._taken = _Taken(ref(layer), annotated, planes, {})
+        shape, name, before = spatial_shape(annotated.image), str(layer.name), self._taken
+        numbers = dict(annotated.annotation.taken.get(name, (None, {}))[1])
+        taken = self._taken = _Taken(ref(layer), name, annotated, planes, numbers)
+        if before is not None and (before.layer(), before.annotated) == (layer, annotated):
+            taken.numbers, taken.written = {**before.numbers, **numbers}, before.written
         apart = f"{name} lies elsewhere in the viewer; its labels were taken row by row."
         apart = apart if self._apart(annotated.image, layer, planes[0]) else ""
 
@@ -191,39 +210,46 @@ class AutomaticSegmentation(QObject):
                         masks = []
                 handle.report((plane, masks))
 
-        write = partial(self._write_taken, annotated, new_group(), taken.numbers)
+        write = partial(self._write_taken, taken, new_group())
         self._begin(job, lambda value: write(*value), "taken over", apart)
         layer.visible = False  # its objects are on show in ours from now on
 
     def _write_taken(
-        self,
-        annotated: AnnotatedImage,
-        group: int,
-        numbers: dict[int, int],
-        plane: Plane,
-        masks: list[tuple[int, LocalMask]],
+        self, taken: _Taken, group: int, plane: Plane, masks: list[tuple[int, LocalMask]]
     ) -> None:
+        annotated, numbers = taken.annotated, taken.numbers
         with annotated.bare():
             annotated.mask.make_room(max((label for label, _ in masks), default=0))
             for label, mask in masks:
-                if label not in numbers:
-                    free = (
-                        label not in annotated.annotation.objects
-                        and label <= annotated.mask.largest
-                    )
-                    numbers[label] = label if free else annotated.annotation.next_number
-                part = Part(plane, "accepted")
-                self._write(annotated, numbers[label], part, mask, group)
+                objects = annotated.annotation.objects
+                under = annotated.mask.read(plane, mask.region)[mask.pixels]
+                known = numbers.get(label, 0)
+                number = known or int(under[0])
+                held = objects[number].on(plane) if number in objects else None
+                areas = (0, 0) if held is None else sorted((held.area, mask.area))
+                # As it was then; or corrected since, and no other object of a layer of that name.
+                least = _NEW * areas[0] if known else areas[1]
+                if held is not None and (under == number).sum() >= least:
+                    numbers[label] = number
+                    self._known.add(label)
+                    continue
+                free = label not in objects and label <= annotated.mask.largest
+                number = label if free else annotated.annotation.next_number
+                number = known if known and held is None else number
+                part = Part(plane, "accepted", taken=(taken.name, label))
+                wrote = self._write(annotated, number, part, mask, group, label)
+                numbers[label] = number if wrote else numbers.get(label, 0)
 
     @says_why_not
     def write_back(self) -> None:
         """Write the objects into the layer that they were taken over from."""
-        taken, layer = self._taken, self.origin
+        layer, taken = self.origin, self._taken
         if taken is None or layer is None or taken.annotated not in self._controller.images:
             self._controller.status_message.emit("No labels layer was taken over.")
             return
         annotated = taken.annotated
         self._controller.images.painting.flush(annotated)
+        taken.numbers.update(annotated.annotation.taken.get(taken.name, (None, {}))[1])
         if taken.numbers and not {*taken.numbers.values()} & annotated.annotation.objects.keys():
             raise InputError(
                 f"no object that was taken over from {layer.name} is left; it stays as it is."
@@ -248,18 +274,25 @@ class AutomaticSegmentation(QObject):
                 # What was not taken over stays, such as -1, or labels that came later.
                 there = np.where(np.isin(after[index], gone), 0, after[index])
                 after[index] = np.where(labels > 0, labels.astype(after.dtype), there)
-        layer.data = after
+        changed = np.nonzero(after != data)
+        if data.flags.writeable:  # as an act in the layer's own history
+            layer.data_setitem(changed, after[changed])
+        else:
+            layer.data = after
         taken.written.update(annotated.annotation.objects)
         left_out = ", but for the one in progress: accept it first" if annotated.active else ""
-        self._controller.status_message.emit(f"{layer.name} holds the objects now{left_out}.")
+        back = " Ctrl+Z on that layer takes it back." if data.flags.writeable else ""
+        self._controller.status_message.emit(f"{layer.name} holds the objects now{left_out}.{back}")
 
-    def _planes(self, annotated: AnnotatedImage, labels: tuple[int, ...]) -> tuple[Plane, ...]:
+    def _planes(
+        self, annotated: AnnotatedImage, labels: tuple[int, ...], at: Plane | None = None
+    ) -> tuple[Plane, ...]:
         """Return the planes that labels of a shape are about; ``InputError`` for none.
 
-        Along axes that the labels do not have, it is the place on show.
+        Along axes that the labels do not have, it is the place on show, or that of a plane.
         """
         shape = spatial_shape(annotated.image)
-        plane = shown_plane(self._controller.viewer, annotated.image)
+        plane = at or shown_plane(self._controller.viewer, annotated.image)
         if plane_index(plane, shape, labels) is None:
             raise InputError("the labels have another size than the image; choose other labels.")
         fixed = {*range(len(shape) - len(labels)), *plane.axes, channel_axis(annotated.image)}
@@ -298,7 +331,7 @@ class AutomaticSegmentation(QObject):
         done: str,
         also: str,  # said after it, where an object was written
     ) -> None:
-        self._written, self._passed = set(), set()
+        self._written, self._known, self._passed = set(), set(), set()
 
         def on_value(value: Any) -> None:
             write(value)
@@ -311,7 +344,9 @@ class AutomaticSegmentation(QObject):
 
     def _ended(self, done: str, also: str) -> None:
         words = f"{counted(len(self._written), 'object')} {done}."
-        passed = len(self._passed - self._written)
+        known, passed = (len(s - self._written) for s in (self._known, self._passed - self._known))
+        if known:
+            words += f" {known} taken over before."
         if passed:
             words += f" {passed} left out: others are there already."
         if self._written:
@@ -320,13 +355,19 @@ class AutomaticSegmentation(QObject):
 
     @says_why_not
     def _write(
-        self, annotated: AnnotatedImage, number: int, part: Part, mask: LocalMask, group: int
-    ) -> None:
+        self,
+        annotated: AnnotatedImage,
+        number: int,
+        part: Part,
+        mask: LocalMask,
+        group: int,
+        told: int,  # what it is counted as
+    ) -> bool:
         with annotated.bare():
             _, kept = annotated.annotation.outline(number, part.plane, mask, overlap="protect")
             if kept.area < _NEW * mask.area or not kept.area:
-                self._passed.add(number)
-                return
+                self._passed.add(told)
+                return False
             annotated.write(
                 number,
                 part,
@@ -335,7 +376,8 @@ class AutomaticSegmentation(QObject):
                 group=group,
                 class_name=self._controller.classes.current,
             )
-        self._written.add(number)
+        self._written.add(told)
+        return True
 
 
 def _engine_like(session: RefinementSession) -> BatchEngine:

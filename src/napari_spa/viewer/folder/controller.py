@@ -565,4 +565,5 @@ class FolderController(QObject):
         current = self.stage.current
         if current is not None:
             objects = current.annotated.annotation.objects.values()
-            self.items.count(current.name, [held.uncertainty for held in objects])
+            played = [held.uncertainty for held in objects if held.rounds]
+            self.items.count(current.name, len(objects), played)

@@ -219,12 +219,12 @@ class FolderItems(Mapping[str, ProjectItem]):
         if item is not None and item.status in _BEGUN_AGAIN:
             self._update(name, status="in progress")
 
-    def count(self, name: str, uncertainties: Collection[float]) -> None:
-        """Say how many objects an image has now, by the uncertainty of each."""
+    def count(self, name: str, count: int, uncertainties: Collection[float]) -> None:
+        """Say how many objects an image has now, and the uncertainty of those with a round."""
         item = self._items.get(name)
         if item is None:
             return
-        count, unsure = len(uncertainties), max(uncertainties, default=None)
+        unsure = max(uncertainties, default=None)
         if count != (item.objects or 0) or (count and unsure != item.uncertainty):
             self._update(name, objects=count, uncertainty=unsure)
 

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import first_of
 from napari_spa.errors import SpaError
+from napari_spa.io.files import put_aside
 from napari_spa.io.projects.classes import ObjectNote, write_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 from napari_spa.viewer.folder.reader import FolderLogLocation, ReadImage, recover
@@ -237,5 +238,8 @@ def _write_labels(leaving: PendingSave) -> None:
     finest = store.first()
     labels = np.asarray(finest) if store.ndim == 2 else finest
     out, name = location.out, location.name
+    if location.before and labels_path(out, name).exists():  # they came without a log
+        put_aside(labels_path(out, name), "came from elsewhere")
+    location.before = ()
     write_notes(notes_path(out, name), leaving.notes, within=out)
     write_labels(labels_path(out, name), labels, leaving.info, highest=store.highest(), within=out)

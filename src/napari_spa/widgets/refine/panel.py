@@ -77,6 +77,14 @@ GROUPS = {
     "View": ("side_by_side", "flip", "hover", "fill", "hide_overlays", "help"),
     "Folder": ("previous_image", "next_image", "done_next", "skip_image", "flag_image"),
 }
+_FIXED = (  # what no setting changes
+    ("Pick, too", "1 to 4"),
+    ("Undo, too", "Ctrl+Z"),
+    ("Redo, too", "Ctrl+Shift+Z"),
+    ("Take a part away", "Shift+click"),
+    ("Start the next object", "Ctrl+click"),
+    ("Add a far part", "Alt+click"),
+)
 _FRAME = 40
 """Pixels that the frame and the title of a window take, and a little more."""
 
@@ -89,17 +97,20 @@ class KeyHelp(QDialog):
         self.setWindowTitle("Keys of SPA Refine")
         columns: list[list[QWidget]] = [[], []]
         lengths = [0, 0]
-        for heading, members in GROUPS.items():
-            listed = [(ACTION_TITLES[act], keys[act]) for act in members if keys.get(act)]
+        groups = {
+            heading: [(ACTION_TITLES[act], keys[act]) for act in members if keys.get(act)]
+            for heading, members in GROUPS.items()
+        }
+        for heading, listed in {**groups, "Always": _FIXED}.items():
             if listed:
                 shortest = lengths.index(min(lengths))
                 lengths[shortest] += len(listed) + 1
                 columns[shortest].append(_group(heading, listed))
         self._content = QWidget()
         grid = EvenGrid((2, 1), self._content, spacing=20)
-        for groups in filter(None, columns):
+        for column in filter(None, columns):
             below = QWidget()
-            grid.addWidget(column_of(*groups, below, spacing=16, grows=below))
+            grid.addWidget(column_of(*column, below, spacing=16, grows=below))
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
