@@ -55,7 +55,7 @@ def test_numbers_that_no_label_can_have_are_one_sentence(refuses, tmp_path, numb
     labels[labels == 2] = number
     np.save(tmp_path / "labels.npy", labels)
     said = refuses("export", tmp_path / "labels.npy", "-o", tmp_path / "out")
-    assert f"holds {number}; number its objects from 1" in said
+    assert f"must be between 0 and 2**32 - 1, not {number}" in said
     assert not (tmp_path / "out").exists()
 
 

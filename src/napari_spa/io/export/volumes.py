@@ -13,7 +13,6 @@ import numpy as np
 from napari_spa.errors import InputError, SpaError
 from napari_spa.io.files import atomic_folder, atomic_path, read_object
 from napari_spa.io.images import ImageFile, ImageInfo, label_dtype, open_image, read_label_stack
-from napari_spa.io.images.labels import LARGEST
 from napari_spa.io.projects.classes import ObjectClass, ObjectNote, class_values, noted, read_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
 
@@ -135,8 +134,10 @@ def of_file(path: Path, image: Path | None) -> Labelled:
     labels = open_image(path)
     stack = read_label_stack(path, labels.shape)
     for number in (int(stack.min(initial=0)), int(stack.max(initial=0))):
-        if not 0 <= number <= LARGEST:  # no form holds it
-            raise InputError(f"{path} holds {number}; number its objects from 1 to 2**32 - 1.")
+        try:
+            label_dtype(number)
+        except InputError as error:  # no form holds it
+            raise InputError(f"{path}: {error}") from None
     info = labels.info if image is None else open_image(image).info
     if info.shape != labels.info.shape:
         there, here = ("{} x {}".format(*shape) for shape in (info.shape, labels.info.shape))

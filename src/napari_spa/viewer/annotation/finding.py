@@ -149,7 +149,8 @@ class AutomaticSegmentation(QObject):
         decisions, number = found.decisions, annotated.annotation.next_number
         rounds, unsure = decisions[-1].round, found.uncertainty
         part = Part(found.plane, "review", rounds, unsure, decisions, source=found.source)
-        self._write(annotated, number, part, found.mask, group, found.number)
+        told = len(self._written | self._passed) + 1
+        self._write(annotated, number, part, found.mask, group, told)
 
     # ------------------------------------------------------------------ from a layer
 
