@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from napari_spa.errors import SpaError, printable
+from napari_spa.errors import ProfileError, SpaError, printable
 
 if TYPE_CHECKING:
     from napari_spa.evaluate.measures import Combinations
@@ -292,7 +292,14 @@ def find_profile(name: str) -> Path:
     """Find a profile by the path of its file, or by its name among the user's own."""
     from napari_spa.io.profiles import ProfileStore
 
-    return Path(name) if os.path.isfile(name) else ProfileStore().find(name)
+    if os.path.isfile(name):
+        return Path(name)
+    try:
+        return ProfileStore().find(name)
+    except ProfileError:
+        if Path(name).suffix.lower() == ".json" or Path(name).name != name:
+            raise ProfileError(f"there is no profile {name}: no file, and no name.") from None
+        raise
 
 
 _TYPES: dict[str, Callable[[str], object]] = {
