@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import imageio.v3 as iio
+import labelled
 import numpy as np
 import pytest
 import skimage.data
@@ -125,3 +126,24 @@ def few(tmp_path):
     for number in range(1, 4):
         iio.imwrite(source / f"cell{number}.png", pixels(number))
     return source
+
+
+@pytest.fixture
+def open_annotator(make_napari_viewer, qtbot):
+    """Opens docks beside labels of another tool."""
+    annotators = []
+
+    def open_it(data=None, factory=labelled.make_session):
+        if data is None:
+            data = np.random.default_rng(2).integers(0, 255, labelled.SHAPE, np.uint8)
+        annotators.append(labelled.Annotator(make_napari_viewer(), qtbot, data, factory))
+        return annotators[-1]
+
+    yield open_it
+    for annotator in annotators:
+        annotator.dock.release()
+
+
+@pytest.fixture
+def annotator(open_annotator):
+    return open_annotator()

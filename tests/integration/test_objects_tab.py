@@ -4,213 +4,20 @@ import json
 
 import numpy as np
 import pytest
+from labelled import SHAPE, make_session
 from qtpy.QtWidgets import QInputDialog
 from skimage.draw import disk
-from tiny_model import make_model
 
 from napari_spa.core.plane import Plane
 from napari_spa.core.types import LocalMask
-from napari_spa.io.event_log import read_records
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.annotation.objects import Part
-from napari_spa.refine.engine.config import EngineConfig
-from napari_spa.refine.log.journal import read_journal
 from napari_spa.refine.session.session import RefinementSession
 from napari_spa.viewer.annotation.controller import HINT_OPEN
-from napari_spa.viewer.layers.label_storage import StoreSurface, make_label_store
 from napari_spa.viewer.layers.prompts import PromptLayers
 from napari_spa.widgets.common.export import ExportDialog
 from napari_spa.widgets.objects.rows import CLASS, NAME
 from napari_spa.widgets.refine.dock import RefineDock
-
-MODEL = make_model()
-SHAPE = (3, 60, 80)
-
-
-def make_session(name):
-    return RefinementSession(MODEL, config=EngineConfig(samples=12))
-
-
-class Annotator:
-    """A dock on a stack, and a labels layer with three discs on its first two slices."""
-
-    def __init__(self, viewer, qtbot, data, factory):
-        self.viewer, self.qtbot = viewer, qtbot
-        self.image = viewer.add_image(data, name="cells")
-        self.dock = RefineDock(viewer, factory)
-        qtbot.addWidget(self.dock)
-        self.controller, self.table = self.dock.controller, self.dock.parts.objects
-        self.status_message, self.failed = [], []
-        self.controller.status_message.connect(self.status_message.append)
-        self.controller.failed.connect(self.failed.append)
-        viewer.dims.set_current_step(0, 0)
-
-    def add_labels(self):
-        labels = np.zeros(SHAPE, np.int32)
-        for number, place in ((3, (15, 15)), (7, (15, 40)), (8, (40, 30))):
-            labels[(slice(0, 2), *disk(place, 9))] = number
-        layer = self.viewer.add_labels(labels, name="Cellpose")
-        self.viewer.layers.selection.active = self.image
-        return layer
-
-    def idle(self):
-        self.qtbot.waitUntil(lambda: not self.controller.busy, timeout=60_000)
-
-    def take_over(self):
-        layer = self.add_labels()
-        self.dock.tab.finding.take_over(layer)
-        self.idle()
-        return layer
-
-    @property
-    def annotated(self):
-        return self.controller.current
-
-    @property
-    def objects(self):
-        return self.annotated.annotation.objects
-
-    def pixels(self):
-        with self.annotated.bare():
-            return np.array(self.annotated.mask.layer.data)
-
-    def select(self, number):
-        self.dock.objects.go_to(number)
-        self.viewer.dims.set_current_step(0, 0)
-
-    def from_log(self):
-        """Read from disk what would come back after a crash."""
-        self.controller.images.painting.flush()
-        self.controller.autosave.flush()
-        shape = self.annotated.facts.shape
-        store = make_label_store(shape, axes=(len(shape) - 2, len(shape) - 1))
-        log = read_records(self.controller.autosave.log_of(self.annotated))
-        annotation = read_journal(log, StoreSurface(store)).annotation
-        return annotation, store.read(())
-
-    def assert_logged(self):
-        annotation, array = self.from_log()
-        np.testing.assert_array_equal(array, self.pixels())
-        for one, other in zip(annotation.objects.values(), self.objects.values(), strict=True):
-            assert (one.number, one.area, one.name, one.class_name, one.status) == (
-                other.number,
-                other.area,
-                other.name,
-                other.class_name,
-                other.status,
-            )
-
-
-@pytest.fixture
-def open_annotator(make_napari_viewer, qtbot):
-    annotators = []
-
-    def open_it(data=None, factory=make_session):
-        if data is None:
-            data = np.random.default_rng(2).integers(0, 255, SHAPE, np.uint8)
-        annotators.append(Annotator(make_napari_viewer(), qtbot, data, factory))
-        return annotators[-1]
-
-    yield open_it
-    for annotator in annotators:
-        annotator.dock.release()
-
-
-@pytest.fixture
-def annotator(open_annotator):
-    return open_annotator()
-
-
-def test_a_labels_layer_is_taken_over_refined_and_written_back(annotator):
-    layer = annotator.take_over()
-    before = np.array(layer.data)
-    np.testing.assert_array_equal(annotator.pixels(), before)
-    assert list(annotator.objects) == [3, 7, 8]  # numbers that are free stay
-    assert annotator.status_message[-1] == "3 objects taken over."  # on two slices each
-    assert not layer.visible
-    annotator.assert_logged()
-    annotator.dock.objects.delete(7)
-    annotator.dock.tab.finding.write_back()
-    np.testing.assert_array_equal(layer.data, np.where(before == 7, 0, before))
-    annotator.dock.objects.undoing.undo_act()
-    annotator.dock.objects.undoing.undo_act()
-    assert not annotator.objects  # one act
-    assert not annotator.pixels().any()
-
-
-def test_a_layer_that_is_taken_over_again_stays_the_origin_of_its_objects(annotator):
-    layer, finding = annotator.take_over(), annotator.dock.tab.finding
-    before = np.array(layer.data)
-    annotator.dock.objects.delete(7)
-    annotator.annotated.remove(8, Plane((1, 2), (0, 0, 0)))
-    smaller = np.zeros(SHAPE[1:], bool)
-    smaller[disk((15, 15), 4)] = True
-    annotator.annotated.write(
-        3, Part(Plane((1, 2), (1, 0, 0)), "accepted"), LocalMask.crop(smaller), "protect"
-    )
-    annotator.assert_logged()
-    assert annotator.from_log()[0].taken == annotator.annotated.annotation.taken
-    there = annotator.pixels()
-    finding._taken = None  # as in another window
-    assert finding.origin is layer
-    finding.take_over(layer)
-    annotator.idle()
-    assert annotator.status_message[-1] == "2 objects taken over. 1 taken over before."
-    np.testing.assert_array_equal(annotator.pixels()[there > 0], there[there > 0])
-    assert list(annotator.objects) == [3, 7, 8]
-    finding.take_over(layer)
-    annotator.idle()
-    assert annotator.status_message[-1] == "0 objects taken over. 3 taken over before."
-    annotator.dock.objects.delete(7)
-    finding._taken = None
-    finding.write_back()
-    after = np.where(before == 7, 0, before)
-    after[1][(before[1] == 3) & ~smaller] = 0
-    np.testing.assert_array_equal(layer.data, after)
-
-
-def test_a_layer_of_the_same_name_with_other_labels_is_taken_over(annotator):
-    annotator.viewer.layers.remove(annotator.take_over())
-    other = np.zeros(SHAPE, np.int32)
-    other[(0, *disk((48, 65), 8))] = 3
-    layer = annotator.viewer.add_labels(other, name="Cellpose")
-    annotator.viewer.layers.selection.active = annotator.image
-    annotator.dock.tab.finding.take_over(layer)
-    annotator.idle()
-    assert annotator.status_message[-1] == "1 object taken over."
-    assert list(annotator.objects) == [3, 7, 8, 9]
-
-
-def test_what_fills_the_same_pixels_was_taken_over_before(annotator):
-    layer = annotator.take_over()
-    other = annotator.viewer.add_labels(np.where(layer.data == 8, 2, layer.data), name="same")
-    annotator.viewer.layers.selection.active = annotator.image
-    annotator.dock.tab.finding.take_over(other)
-    annotator.idle()
-    assert annotator.status_message[-1] == "0 objects taken over. 3 taken over before."
-    annotator.dock.objects.delete(8)
-    annotator.dock.tab.finding.write_back()
-    np.testing.assert_array_equal(other.data, np.where(layer.data == 8, 0, layer.data))
-
-
-def test_writing_back_is_taken_back_in_the_layers_own_history(annotator):
-    layer = annotator.take_over()
-    before = np.array(layer.data)
-    layer.paint((0, 50, 70), 90)
-    painted = np.array(layer.data)
-    annotator.dock.objects.delete(7)
-    annotator.dock.tab.finding.write_back()
-    assert annotator.status_message[-1].endswith("now. Ctrl+Z on that layer takes it back.")
-    np.testing.assert_array_equal(layer.data, np.where(painted == 7, 0, painted))
-    layer.undo()
-    np.testing.assert_array_equal(layer.data, painted)
-    layer.undo()
-    np.testing.assert_array_equal(layer.data, before)
-    layer.data = before.copy()
-    layer.data.flags.writeable = False
-    annotator.dock.tab.finding.write_back()
-    np.testing.assert_array_equal(layer.data, np.where(before == 7, 0, before))
-    assert "Ctrl+Z" not in annotator.status_message[-1]
 
 
 def test_an_object_is_deleted_on_one_slice_alone(annotator):
@@ -253,94 +60,6 @@ def test_an_object_deleted_on_one_slice_stays_active_on_another(annotator):
     assert controller.active is None
     assert len(annotator.objects[8].parts) == 2
     assert not annotator.failed
-
-
-def test_what_is_there_already_is_left_alone_when_a_layer_is_taken_over(annotator):
-    annotator.take_over()
-    before = annotator.pixels()
-    other = np.zeros(SHAPE, np.uint16)
-    other[(0, *disk((15, 15), 10))] = 1
-    other[(0, *disk((45, 60), 8))] = 3
-    layer = annotator.viewer.add_labels(other, name="StarDist")
-    annotator.viewer.layers.selection.active = annotator.image
-    annotator.dock.tab.finding.take_over(layer)
-    annotator.idle()
-    assert (
-        annotator.status_message[-1] == "1 object taken over. 1 left out: others are there already."
-    )
-    after = annotator.pixels()
-    np.testing.assert_array_equal(after[before > 0], before[before > 0])
-    assert set(np.unique(after)) == {0, 3, 7, 8, 9}
-
-
-def test_large_labels_keep_their_numbers(annotator):
-    annotator.dock.prompt_controller.click((0.0, 50.0, 70.0))
-    annotator.qtbot.waitUntil(lambda: annotator.controller.choosing, timeout=60_000)
-    annotator.idle()
-    annotator.controller.accept()
-    mine = annotator.pixels() == 1
-    layer = annotator.add_labels()
-    layer.data = np.where(np.asarray(layer.data) == 8, 70_000, np.asarray(layer.data))
-    annotator.dock.tab.finding.take_over(layer)
-    annotator.idle()
-    assert {3, 7, 70_000} <= {*annotator.objects}
-    assert (annotator.pixels() == 1).sum() == mine.sum()
-    annotator.assert_logged()
-    annotator.dock.objects.undoing.undo_act()
-    assert annotator.status_message[-1] == "Taken back: add 3 objects."
-    annotator.dock.objects.undoing.redo_act()
-    assert annotator.status_message[-1] == "Done again: add 3 objects."
-    annotator.assert_logged()
-
-
-def test_what_was_not_taken_over_is_not_written(annotator):
-    """Labels of one slice: that slice alone, whichever is on show; -1 and new labels stay."""
-    layer = annotator.add_labels()
-    layer.data = np.array(layer.data)[0]
-    layer.data[:3] = -1
-    annotator.dock.tab.finding.take_over(layer)
-    annotator.idle()
-    assert list(annotator.objects) == [3, 7, 8]
-    layer.data[-4:, -4:] = 90  # painted by the user since
-    before = layer.data.copy()
-    annotator.dock.objects.delete(7)
-    annotator.viewer.dims.set_current_step(0, 1)
-    annotator.dock.tab.finding.write_back()
-    np.testing.assert_array_equal(layer.data, np.where(before == 7, 0, before))
-    for _ in range(2):
-        annotator.dock.objects.undoing.undo_act()
-    assert not annotator.objects
-    after = layer.data.copy()
-    annotator.dock.tab.finding.write_back()  # it would empty the layer
-    assert "is left" in annotator.failed[-1]
-    np.testing.assert_array_equal(layer.data, after)
-
-
-def test_labels_of_a_volume_are_taken_over_for_the_time_on_show(open_annotator):
-    movie = np.random.default_rng(3).integers(0, 255, (2, *SHAPE), np.uint8)
-    annotator = open_annotator(movie)
-    annotator.viewer.dims.set_current_step(0, 1)
-    layer = annotator.add_labels()
-    layer.scale = (1, 1.5, 1.5)
-    annotator.dock.tab.finding.take_over(layer)
-    annotator.idle()
-    assert annotator.status_message[-1] == (
-        "3 objects taken over. Cellpose lies elsewhere in the viewer; its labels were taken row by "
-        "row."
-    )
-    np.testing.assert_array_equal(annotator.pixels()[1], layer.data)
-    assert not annotator.pixels()[0].any()
-    annotator.viewer.dims.set_current_step(0, 0)
-    before = layer.data.copy()
-    annotator.dock.tab.finding.write_back()
-    np.testing.assert_array_equal(layer.data, before)
-
-
-def test_layers_of_another_size_are_refused(annotator):
-    layer = annotator.viewer.add_labels(np.ones((9, 9), np.uint8))
-    annotator.viewer.layers.selection.active = annotator.image
-    annotator.dock.tab.finding.take_over(layer)
-    assert "another size" in annotator.failed[-1]
 
 
 def test_objects_get_names_and_classes_that_stay_through_everything(annotator, monkeypatch):
@@ -855,29 +574,6 @@ def test_a_label_to_refine_is_recommended_as_it_is(annotator):
     np.testing.assert_array_equal(shown, layer.data[0] == 7)
     annotator.controller.accept()
     np.testing.assert_array_equal(annotator.pixels()[0] > 0, layer.data[0] == 7)
-
-
-def test_whole_numbers_that_napari_takes_for_labels_are_said_to_be(annotator):
-    annotator.viewer.layers.remove(annotator.image)
-    layer = annotator.viewer.add_labels(np.ones(SHAPE, np.int32), name="counts")
-    annotator.viewer.layers.selection.active = layer
-    annotator.dock.prompt_controller.click((0.0, 15.0, 40.0))
-    assert "for napari counts is labels" in annotator.failed[-1]
-
-
-def test_what_was_written_back_goes_with_its_object(annotator):
-    layer = annotator.take_over()
-    before = layer.data.copy()
-    mask = np.zeros(SHAPE[1:], bool)
-    mask[50:56, 60:70] = True
-    plane = Plane((1, 2), (0, 0, 0))
-    with annotator.annotated.bare():
-        annotator.annotated.write(9, Part(plane, "accepted"), LocalMask.crop(mask), "protect")
-    annotator.dock.tab.finding.write_back()
-    assert (layer.data[0, 50:56, 60:70] == 9).all()
-    annotator.dock.objects.delete(9)
-    annotator.dock.tab.finding.write_back()
-    np.testing.assert_array_equal(layer.data, before)
 
 
 def test_several_objects_are_one_act(annotator):
