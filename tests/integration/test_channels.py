@@ -402,25 +402,18 @@ def test_an_accepted_object_is_taken_up_on_its_channel(open_dock, qtbot, window,
     assert controller.current.annotation.objects[1].area == int(proposal.mask.sum())
 
 
-def test_a_discarded_object_comes_back_on_its_channel(open_dock, qtbot):
+@pytest.mark.parametrize("act", ["undo", "go to"])
+def test_what_was_made_on_another_channel_is_shown_on_it(open_dock, qtbot, act):
     dock = open_dock(cells=(noise(2), ("c", "y", "x")))
     controller, viewer = dock.controller, dock.controller.viewer
     viewer.dims.set_point(0, 1)
     play(qtbot, dock, lambda: dock.prompt_controller.click((1, 30, 35)))
-    controller.discard()
+    (controller.discard if act == "undo" else controller.accept)()
     viewer.dims.set_point(0, 0)
-    play(qtbot, dock, controller.undo)
-    assert viewer.dims.current_step[0] == 1
-
-
-def test_going_to_an_object_shows_the_channel_it_was_made_on(open_dock, qtbot):
-    dock = open_dock(cells=(noise(2), ("c", "y", "x")))
-    controller, viewer = dock.controller, dock.controller.viewer
-    viewer.dims.set_point(0, 1)
-    play(qtbot, dock, lambda: dock.prompt_controller.click((1, 30, 35)))
-    controller.accept()
-    viewer.dims.set_point(0, 0)
-    dock.objects.go_to(1)
+    if act == "undo":
+        play(qtbot, dock, controller.undo)
+    else:
+        dock.objects.go_to(1)
     assert viewer.dims.current_step[0] == 1
 
 

@@ -344,6 +344,9 @@ def test_a_click_on_another_slice_is_refused(viewer, open_dock, qtbot):
     labels = dock.controller.current.mask.layer.data
     assert labels[1].any()
     assert not labels[[0, 2, 3]].any()
+    play(qtbot, dock, lambda: dock.prompt_controller.click((2, 30, 35)))
+    viewer.dims.set_current_step(0, 3)  # the next object is on another slice now
+    qtbot.waitUntil(lambda: "object is on slice 2; go" in dock.parts.status.text())
 
 
 def test_closing_gives_everything_back(viewer, open_dock, qtbot):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from napari_spa.io.models.load import LoadedModel
+    from napari_spa.io.profiles import PreferenceProfile
     from napari_spa.refine.engine.view import FieldOfView
 
 _POINTS = 4
@@ -152,6 +154,16 @@ def check_box(box: Sequence[float], shape: tuple[int, int]) -> Box:
     if row1 - row0 < 1 or column1 - column0 < 1:
         raise InputError(f"the box lies outside of the image of {height} rows and {width} columns.")
     return Box(row0, column0, row1, column1)
+
+
+def check_loaded(model: LoadedModel, profile: PreferenceProfile | None) -> None:
+    """Refuse names in place of what a session needs, and a profile of another model."""
+    if isinstance(model, str):
+        raise InputError(f"a session needs a model, not its name; give load_model({model!r}).")
+    if isinstance(profile, str):
+        raise InputError("a session needs a profile, not its name; give what was loaded.")
+    if profile is not None:
+        profile.check(model.identity)
 
 
 def check_mask(mask: ArrayLike | LocalMask, shape: tuple[int, int]) -> LocalMask:

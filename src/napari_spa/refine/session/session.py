@@ -21,6 +21,7 @@ from napari_spa.refine.preference import (
 from napari_spa.refine.session.prompt_validation import (
     check_box,
     check_click,
+    check_loaded,
     check_pick,
     check_pixel_size,
     check_prompts,
@@ -71,14 +72,13 @@ class RefinementSession:
           pick, click, stroke, box, edit,        |             start, restore
                    set_view, resize, undo, redo  +------+  <-------------+
 
-    ``set_image`` is allowed at any time and drops the active object.  A call that
-    fails or is cancelled leaves everything as it was before it.  All calls are
-    synchronous and may be made from any one thread at a time; only :meth:`prefetch` may run
-    beside another, as it touches nothing but the cache.  Those that compute take ``progress``,
-    which is called with the share done and a message, and may raise ``Cancelled``; they return
-    the round that is current afterwards.  What cannot be used (a point outside, a candidate that
-    is not on offer) is an ``InputError``; a call that comes too early
-    (no image, no object, no round to undo) is a ``SessionError``.
+    ``set_image`` is allowed at any time and drops the active object. A call that fails or is
+    cancelled leaves everything as it was before it. All calls are synchronous and may be made from
+    any one thread at a time; only :meth:`prefetch` may run beside another, as it touches nothing
+    but the cache. Those that compute take ``progress``, which is called with the share done and a
+    message, and may raise ``Cancelled``; they return the round that is current afterwards. What
+    cannot be used (a point outside, a candidate that is not on offer) is an ``InputError``; a call
+    that comes too early (no image, no object, no round to undo) is a ``SessionError``.
 
     Parameters
     ----------
@@ -123,12 +123,7 @@ class RefinementSession:
     ) -> None:
         from napari_spa.refine.engine.predictor import SpaPredictor  # brings torch
 
-        if isinstance(model, str):
-            raise InputError(f"a session needs a model, not its name; give load_model({model!r}).")
-        if isinstance(profile, str):
-            raise InputError("a session needs a profile, not its name; give what was loaded.")
-        if profile is not None:
-            profile.check(model.identity)
+        check_loaded(model, profile)
         self.model, self.profile, self.seed, self.adapt = model, profile, check_seed(seed), adapt
         self.config, self.cache = config, cache
         self.seconds: dict[str, float] = {}
@@ -213,12 +208,10 @@ class RefinementSession:
         Parameters
         ----------
         image : array_like of shape (H, W) or (H, W, C), or ImagePlane
-            Any bool, integer or float type; C of 1 to 4 channels.  NumPy, dask or zarr; it is not
-            copied, so set an array again that was changed.
-            A :class:`~napari_spa.refine.engine.image_plane.ImagePlane` for pyramids and channels.
+            Any bool, integer or float type, C of 1 to 4; not copied, so set it again if it changed;
+            :class:`~napari_spa.refine.engine.image_plane.ImagePlane` for pyramids and channels.
         source : str
-            Names the image that this is a plane of, the same for all its planes: a profile
-            counts images.  A digest of the pixels by default.
+            Names the image of all its planes: a profile counts images. A digest by default.
         pixel_size : float or None
             Side of a pixel in micrometres, where it is known: objects of other images are
             remembered as large as they really are.

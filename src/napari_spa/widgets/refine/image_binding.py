@@ -80,7 +80,7 @@ class ImageBinding(QObject):
         for event, then in self._followed:
             event.connect(then)
         self._selected: object = None  # the layer that was selected last
-        self._away = False  # whether the current object was on another slice
+        self._said_away: object = None  # the object that was said to be on another slice
         self._target_due.start()
 
     def close(self) -> None:
@@ -189,15 +189,18 @@ class ImageBinding(QObject):
 
     def _say_where(self, plane: Plane) -> None:
         """Say once that the current object is on another slice, and there again what to do."""
-        current, away = self._controller.current, False
-        if current is not None and current.active is not None:
-            active, say = current.active, self._controller.status_message.emit
-            away = active.plane != plane
-            if away and not self._away:
-                say(capitalised(on_another_slice(current.image, active)))
-            elif self._away and not away and active.shown is not None:
+        current = self._controller.current
+        active = None if current is None else current.active
+        if current is None or active is None:
+            return
+        about, say = (active.number, active.plane), self._controller.status_message.emit
+        if active.plane != plane and self._said_away != about:
+            say(capitalised(on_another_slice(current.image, active)))
+            self._said_away = about
+        elif active.plane == plane and self._said_away == about:
+            self._said_away = None
+            if active.shown is not None:
                 say(hint_of(active, active.shown, None, current.mask.known))
-        self._away = away
 
     def _on_objects(self) -> None:
         """Show the objects of the image that is annotated."""
