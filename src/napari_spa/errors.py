@@ -4,6 +4,7 @@
 
     SpaError
     ├── InputError          an image, prompt or argument cannot be used
+    │   └── BlankImageError an image has no finite pixel
     ├── ModelError          a model is unknown, unreadable or of another kind
     │   └── CheckpointError a weights file is corrupt, unsafe or of another network
     ├── DeviceError         the asked device does not exist on this machine
@@ -51,6 +52,10 @@ def _escaped(character: str) -> str:
 
 class InputError(SpaError, ValueError):
     """An image, a prompt or an argument cannot be used."""
+
+
+class BlankImageError(InputError):
+    """An image has no finite pixel: a slice that registration left empty, say."""
 
 
 class ModelError(SpaError):

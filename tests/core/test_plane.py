@@ -100,3 +100,9 @@ def test_a_part_of_a_mask_in_any_other_rectangle():
         for left in range(11):
             region = Region(top, left, 3, 3)
             np.testing.assert_array_equal(mask.within(region), full[region.slices])
+
+
+def test_planes_of_other_axes_that_a_part_crosses():
+    seen = Plane((0, 2), (0, 7, 0))  # rows are slices, across the rows
+    crossed = dict(seen.across(Region(2, 5, 3, 4), (1, 2)))
+    assert crossed == {Plane((1, 2), (z, 0, 0)): Region(7, 5, 1, 4) for z in (2, 3, 4)}

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from napari_spa.core.types import Region
 from napari_spa.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
-
-    from napari_spa.core.types import Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,17 @@ class Plane:
         spans = dict(zip(self.axes, region.slices, strict=True))
         spans |= dict.fromkeys(along, slice(None))
         return tuple(spans.get(axis, position) for axis, position in enumerate(self.index))
+
+    def across(self, region: Region, axes: tuple[int, int]) -> Iterator[tuple[Plane, Region]]:
+        """Yield the planes of other axes that a part of this one crosses, and where on them."""
+        spans = [range(position, position + 1) for position in self.index]
+        for axis, part in zip(self.axes, region.slices, strict=True):
+            spans[axis] = range(part.start, part.stop)
+        rows, columns = (spans[axis] for axis in axes)
+        there = Region(rows.start, columns.start, len(rows), len(columns))
+        others = [range(1) if axis in axes else span for axis, span in enumerate(spans)]
+        for index in product(*others):
+            yield Plane(axes, index), there
 
     def points(self, rows_columns: NDArray[np.floating]) -> NDArray[np.float64]:
         """Place ``(N, 2)`` rows and columns of the plane in the data's space, ``(N, ndim)``."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from napari_spa.errors import InputError
+from napari_spa.errors import BlankImageError, InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,7 +102,7 @@ def fit_intensity(image: NDArray[np.generic]) -> IntensityRange:
     if sample.size == 0:
         sample = _finite(image)
     if sample.size == 0:
-        raise InputError("the image has no finite pixel; there is nothing to segment.")
+        raise BlankImageError("the image has no finite pixel; there is nothing to segment.")
     low, high = np.percentile(sample, [_LOW, _HIGH])
     if high <= low:
         low, high = sample.min(), sample.max()

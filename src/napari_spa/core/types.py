@@ -8,6 +8,7 @@ they can be true (a ``Region``), so an object of 20 pixels costs 20 pixels in an
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,11 @@ class Click:
     row: float  # in image pixels
     column: float
     label: int = 1  # 1 on the object, 0 on the background
+
+    @property
+    def pixel(self) -> tuple[int, int]:
+        """Row and column of the pixel that it means; between two the later one."""
+        return math.floor(self.row + 0.5), math.floor(self.column + 0.5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,9 +125,13 @@ class AutosaveManager:
         annotated.journal.begin(annotated.facts, model)
         if model is not None:
             self._models[id(annotated)] = model
+        if not new:
+            return
         # What was done while there was no log.
-        for plane, labels in annotated.labels_in_use() if new else ():
+        for plane, labels in annotated.labels_in_use():
             annotated.journal.edit(plane, labels)
+        for number, note in annotated.annotation.notes.items():
+            annotated.journal.describe(number, note.name, note.class_name, None)
 
     def resume(self, annotated: AnnotatedImage, recovered: Recovered) -> None:
         """Go on with the log of recovered work."""

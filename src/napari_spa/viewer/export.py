@@ -12,8 +12,14 @@ from napari_spa.errors import SpaError
 from napari_spa.io.export.volumes import Labelled
 from napari_spa.io.files import check_there
 from napari_spa.io.images import ImageFile, ImageInfo, open_image
-from napari_spa.viewer.layers.mask import mask_colours, space_of
-from napari_spa.viewer.layers.planes import axis_kind, channel_axis, micrometres, unit_ratios
+from napari_spa.viewer.layers.mask import mask_colours
+from napari_spa.viewer.layers.planes import (
+    axis_kind,
+    channel_axis,
+    micrometres,
+    steps_of,
+    unit_ratios,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +48,7 @@ def export_work(
     image, store = annotated.image, annotated.mask.store
     order, axes = rows_last(image), axes_of(image)
     unit = image.units[order[-1]]
-    scales = space_of(image)["scale"] * unit_ratios(image.units, [unit] * image.ndim)
+    scales = steps_of(image) * unit_ratios(image.units, [unit] * image.ndim)
     scale = tuple(float(scales[axis]) for axis in order)
     pixels = _in_order(image.data[0] if image.multiscale else image.data, order)
     finest = _in_order(store.data[0] if store.multiscale else store.data, order)
@@ -54,6 +60,7 @@ def export_work(
         scale = tuple(s for at, s in enumerate(scale) if at != channels)
         lazy = hasattr(pixels, "__array_function__")  # NumPy or dask
         pixels = np.moveaxis(pixels, channels, -1) if lazy else None
+    finest = finest.astype(finest.dtype)  # as it is now: a user may go on painting
     info = _info(axes, finest.shape, scale, str(unit))
     path, colours = image.source.path, colour_of(image)
     out = None if annotated.classes_file is None else annotated.classes_file.parent

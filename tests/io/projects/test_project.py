@@ -160,3 +160,12 @@ def test_what_the_disk_refuses_stays_in_memory(source, monkeypatch):
     project.save()
     assert Project.open(project.out).item("a1.png").note == "not lost"
     assert not [p for p in project.out.iterdir() if p.suffix == ".json" and p.name[0] == "."]
+
+
+def test_work_on_an_image_that_no_list_names_is_listed(source):
+    project = Project.create(source)
+    log = log_path(project.out, "gone.png")
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("{}\n", encoding="utf-8")
+    project.refresh()
+    assert "not in" in project.item("gone.png").problem

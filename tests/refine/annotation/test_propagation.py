@@ -373,3 +373,14 @@ def test_deep_points_lie_deep_and_apart():
 def test_an_empty_mask_cannot_be_carried(tiny):
     with pytest.raises(InputError, match="empty"):
         propagate_one(tiny, np.zeros((20, 20), np.uint8), LocalMask.crop(np.zeros((20, 20), bool)))
+
+
+def test_a_slice_without_a_finite_pixel_is_an_ending(tiny):
+    volume = np.random.default_rng(0).random((3, 20, 24))
+    volume[1] = np.nan
+    mask = LocalMask.crop(np.ones((20, 24), dtype=bool))
+    ways = propagate(tiny, lambda k: volume[k], [1, 2], mask, start=0)
+    with pytest.raises(StopIteration) as stopped:
+        next(ways)
+    ending = stopped.value.value
+    assert (ending.position, ending.reason) == (1, "empty")

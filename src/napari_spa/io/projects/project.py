@@ -26,7 +26,9 @@ from napari_spa.io.files import (
 from napari_spa.io.images import list_images, natural_key
 from napari_spa.io.projects.paths import (
     LOCK_NAME,
+    LOG_SUFFIX,
     default_output,
+    exports_path,
     is_project,
     labels_path,
     log_path,
@@ -378,12 +380,19 @@ class Project:
             for name, path in there.items()
             if ours == self.source.resolve() or ours not in path.resolve().parents
         }
-        for name in {*self._known, *self._findings} - set(there):
+        for name in {*self._known, *self._findings, *self._logged()} - set(there):
             files = self._files_of(name)
             if files and (name in self._known or any(map(os.path.exists, files))):
                 gone = f"{name} is not in {self.source} any more."
                 items[name] = replace(self._made(name, self.source / name), problem=gone)
         self._items = {name: items[name] for name in sorted(items, key=natural_key)}
+
+    def _logged(self) -> Iterator[str]:
+        """Yield the names of images that were worked on, whatever the project's file says."""
+        exports = exports_path(self.out)
+        for log in (self.out.rglob if self.recursive else self.out.glob)(f"*{LOG_SUFFIX}"):
+            if exports not in log.parents:
+                yield log.relative_to(self.out).as_posix().removesuffix(LOG_SUFFIX)
 
     def _files_of(self, name: str) -> tuple[Path, ...]:
         """Return where an image's labels and log are; nowhere where no image can be named so."""

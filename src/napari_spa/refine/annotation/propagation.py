@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 
 from napari_spa.core.types import FloatArray, LocalMask, MixtureParameters, Proposal, Region
-from napari_spa.errors import InputError
+from napari_spa.errors import BlankImageError, InputError
 from napari_spa.refine.engine.config import Progress, silent
 from napari_spa.refine.session.prompt_validation import check_prompts, deep_points
 
@@ -268,7 +268,10 @@ def propagate(
         if config.limit and number >= config.limit:
             return Ending(position, "limit")
         progress(number / len(positions), f"slice {position}")
-        session.set_image(image_at(position))
+        try:
+            session.set_image(image_at(position))
+        except BlankImageError:
+            return Ending(position, "empty")
         here = session.sampler
         guess = course.expect(here)
         proposal, timeline = _start(session, guess, config.mixture), session.timeline

@@ -108,7 +108,8 @@ def frame_prompts(
     others = _hypotheses(found, config, expected)
     asked = _whole(search, best.clicked, prompts)
     same = asked.iou(best.alone) >= _SAME_OBJECT
-    return Framed(asked.view, None if same else best.middle, others)
+    view = widen(asked.view, prompts, sampler.shape)  # one that shows nothing was for one click
+    return Framed(view, None if same else best.middle, others)
 
 
 class _Look(NamedTuple):

@@ -124,7 +124,7 @@ class SpaPredictor:
         whole = self.whole_view(self.sampler, prompts)
         if whole is not None:
             return Framed(whole)
-        alone = prompts.box is None and prompts.mask is None
+        alone = prompts.box is None and prompts.mask is None and not prompts.strokes
         if alone and self._ahead is not None and (*prompts.clicks, expected) == self._ahead[:2]:
             return self._ahead[2]
         progress(0.0, "looking for the object")
@@ -194,14 +194,17 @@ class SpaPredictor:
     def whole_view(self, sampler: ImageSampler, prompts: Prompts) -> FieldOfView | None:
         """Return the view of a model that sees whole images; None for the others.
 
-        Of an image too large to be read whole it is a window around the first prompt.
+        Of an image too large to be read whole it is a window around the first prompt that holds
+        the others.
         """
         frame, (height, width) = self.spa.config.rules.frame, sampler.shape
         if frame == "window":
             return None
         if not sampler.image_plane.small:
+            prompts = _boxed(prompts)
             row, column = _first_place(prompts)
-            return FieldOfView.around(row + 0.5, column + 0.5, _CROP).inside(sampler.shape)
+            crop = FieldOfView.around(row + 0.5, column + 0.5, _CROP).inside(sampler.shape)
+            return widen(crop, prompts, sampler.shape)
         if frame == "squash":
             return FieldOfView(0, 0, height, width)
         return FieldOfView(0, 0, max(height, width), max(height, width))
@@ -214,13 +217,20 @@ class SpaPredictor:
         return view_around(self.sampler, mask.region, context=context, smallest=smallest)
 
     def fit(self, view: FieldOfView) -> FieldOfView:
-        """Return a view moved into the image and not larger than may be read."""
+        """Return a view moved into the image and not larger than may be read, where it is not."""
         side = float(np.clip(max(view.height, view.width), 8.0, 1.5 * self.sampler.largest_view))
-        return FieldOfView.around(*view.centre, side).inside(self.sampler.shape)
+        if side != view.height or side != view.width:
+            view = FieldOfView.around(*view.centre, side)
+        return view.inside(self.sampler.shape)
+
+    def given(self, view: FieldOfView, prompts: Prompts) -> FieldOfView:
+        """Return a view that was asked for in the image, and holding the prompts."""
+        windows = self.spa.config.rules.frame == "window"
+        return self.widen(self.fit(view), prompts) if windows else view
 
     def widen(self, view: FieldOfView, prompts: Prompts) -> FieldOfView:
-        """Return a view that holds the latest prompts too; whole-image frames stay."""
-        if self.spa.config.rules.frame != "window":
+        """Return a view that holds the latest prompts too; frames of all of the image stay."""
+        if self.spa.config.rules.frame != "window" and self.sampler.image_plane.small:
             return view
         return widen(view, prompts, self.sampler.shape)
 
@@ -477,21 +487,26 @@ class SpaPredictor:
         edges = () if box is None else box.edges
         rough = () if mask is None else astuple(mask.region)
         kind = f"framed {sampler.fingerprint} {sampler.intensity} {self.config.framing} {expected}"
-        arrays = (np.array(part, dtype=np.float64) for part in (clicks, edges, rough))
+        drawn = [place for stroke in prompts.strokes for place in stroke.path]
+        arrays = (np.array(part, dtype=np.float64) for part in (clicks, edges, rough, drawn))
         return embedding_key(kind, self.model.identity.sha256, *arrays)
 
     def _embed(self, view: FieldOfView, prompts: Prompts) -> PromptEmbedding:
         return embed_prompts(self.spa, self.sampler.shape, view, prompts)
 
 
+def _boxed(prompts: Prompts) -> Prompts:
+    """Return prompts with the box of their mask where none was drawn."""
+    if prompts.box is not None or prompts.mask is None:
+        return prompts
+    return replace(prompts, box=prompts.mask.region.box)
+
+
 def _first_place(prompts: Prompts) -> tuple[float, float]:
     """Return (row, column) of what a user pointed at first."""
     if prompts.clicks:
         return prompts.clicks[0].row, prompts.clicks[0].column
-    box = prompts.box
-    if box is None and prompts.mask is not None:
-        box = prompts.mask.region.box
-    if box is None:
+    if prompts.box is None:
         raise SessionError("nothing to look at; give a point, a box or a mask.")
-    (top, left), (bottom, right) = box.corners
+    (top, left), (bottom, right) = prompts.box.corners
     return (top + bottom) / 2, (left + right) / 2

@@ -76,6 +76,8 @@ class Stay:
         mask = np.pad(self.mask.within(around), 1)  # the image's edge is an edge of it, too
         depth = distance_transform_edt(mask) - distance_transform_edt(~mask)
         depth = depth[1:-1, 1:-1]
+        if round(ratio * area) >= depth.size:  # it fills all there is
+            return replace(self, mask=LocalMask(around, np.ones_like(depth, dtype=bool)))
         level = levels_of_area(depth[None], round(ratio * area))[0]
         return replace(self, mask=LocalMask.crop(depth > level, around))
 
@@ -273,7 +275,8 @@ def _staying(
     padded = np.zeros((len(maps), whole.height, whole.width), dtype=maps.dtype)
     padded[:, *region.slices_in(whole)] = maps
     before, now = stay.mask.within(whole), padded[0] > threshold
-    if not stay.firm and stay.size is None and iou(before, now) < _SAME_OBJECT:
+    may_leave = not stay.firm and stay.size is None and len(stay.places) > 0
+    if may_leave and iou(before, now) < _SAME_OBJECT:
         return maps, region
     if len(stay.places):
         either = Region.bounding(before | now)

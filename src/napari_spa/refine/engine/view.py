@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from napari_spa.core.transforms import IntensityRange, standardise, stretch
-from napari_spa.core.types import Box, FloatArray, Prompts, Region
+from napari_spa.core.types import Box, Click, FloatArray, Prompts, Region
 from napari_spa.refine.engine.image_plane import ImagePlane
 
 if TYPE_CHECKING:
@@ -94,6 +94,15 @@ class FieldOfView:
         return (
             self.row + rows <= row + 0.5 <= self.row + self.height - rows
             and self.column + columns <= column + 0.5 <= self.column + self.width - columns
+        )
+
+    def shows(self, click: Click) -> bool:
+        """Whether a click lies in the view, and so does the pixel that it means."""
+        row, column = click.pixel
+        return (
+            self.contains(click.row, click.column)
+            and row < self.row + self.height
+            and column < self.column + self.width
         )
 
 
@@ -247,6 +256,8 @@ def fits(view: FieldOfView, box: Box, shape: tuple[int, int]) -> bool:
 
 def holding(view: FieldOfView, prompts: Prompts) -> FieldOfView:
     """Grow a view until it holds every click with a small margin."""
+    if not prompts.clicks:
+        return view
     rows = [c.row + 0.5 for c in prompts.clicks]
     columns = [c.column + 0.5 for c in prompts.clicks]
     row, column = view.centre
@@ -259,12 +270,12 @@ def widen(view: FieldOfView, prompts: Prompts, shape: tuple[int, int]) -> FieldO
 
     There is at least one click, or a box; ``shape`` are rows and columns of the image.
     """
-    corners = [(c.row, c.column) for c in prompts.clicks]
-    corners += [(float(r), float(c)) for stroke in prompts.strokes for r, c in stroke.path]
+    corners = [(float(r), float(c)) for stroke in prompts.strokes for r, c in stroke.path]
     if prompts.box is not None:
         corners += prompts.box.corners
-    if all(view.contains(row, column) for row, column in corners):
+    if all(map(view.shows, prompts.clicks)) and all(view.contains(*place) for place in corners):
         return view
+    corners += [(c.row, c.column) for c in prompts.clicks]
     rows = [view.row, view.row + view.height, *(r + 0.5 for r, _ in corners)]
     columns = [view.column, view.column + view.width, *(c + 0.5 for _, c in corners)]
     side = 1.1 * max(max(rows) - min(rows), max(columns) - min(columns))

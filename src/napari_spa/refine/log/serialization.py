@@ -29,11 +29,12 @@ from napari_spa.errors import DataError
 from napari_spa.refine.session.acts import Act, Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
     from napari_spa.refine.engine.alternatives import Hypothesis
+    from napari_spa.refine.engine.view import FieldOfView
 
 Record = dict[str, Any]
 _LARGEST_MIXTURE = 2**18  # components times channels; those of our models have some hundreds
@@ -41,6 +42,7 @@ _LARGEST_GRID = 4096
 _LONGEST_PATH = 2**21  # numbers in the path of a brush stroke, two for each place
 _LARGEST_LASSO = 2**26  # pixels in the rectangle around one
 _LARGEST_MASK = 2**31  # pixels, where no image says how many there can be
+_FARTHEST = 2.0**31  # pixels at which a view can lie
 _ACTS = get_args(Act)
 DAMAGE = (LookupError, TypeError, ValueError, OverflowError, MemoryError, zlib.error)
 """What reading a damaged record may raise."""
@@ -72,8 +74,6 @@ def decision_from_record(
     record: Mapping[str, Any], shape: tuple[int, int] | None = None
 ) -> Decision:
     """Read a decision."""
-    from napari_spa.refine.engine.view import FieldOfView  # brings torch
-
     try:
         if record["act"] not in _ACTS:
             raise ValueError(record["act"])
@@ -91,7 +91,7 @@ def decision_from_record(
                 (int(o["added"]), int(o["removed"]), float(o["weight"])) for o in record["offered"]
             ),
             mixture=_mixture_from_record(record["mixture"]),
-            view=FieldOfView(*(float(v) for v in record["view"])),
+            view=_view_from_record(record["view"]),
             entropy=(int(seed), int(number)),
             time=float(record["time"]),
             hypotheses=_hypotheses_from_record(record.get("hypotheses")),
@@ -125,7 +125,6 @@ def _hypotheses_from_record(
 ) -> tuple[Hypothesis, ...] | None:
     """Read what else prompts may mean; None where a log does not say."""
     from napari_spa.refine.engine.alternatives import Hypothesis  # brings torch
-    from napari_spa.refine.engine.view import FieldOfView
 
     if records is None:
         return None
@@ -135,9 +134,19 @@ def _hypotheses_from_record(
         if not (0 < height <= _LARGEST_GRID and 0 < width <= _LARGEST_GRID):
             raise ValueError("a hypothesis's size")
         levels = unpack(record["levels"], np.uint8, height * width).reshape(height, width)
-        view = FieldOfView(*(float(v) for v in record["view"]))
+        view = _view_from_record(record["view"])
         found.append(Hypothesis(view, levels, float(record["quality"])))
     return tuple(found)
+
+
+def _view_from_record(record: Sequence[float]) -> FieldOfView:
+    """Read a field of view; whether it shows any of an image is asked when it is played."""
+    from napari_spa.refine.engine.view import FieldOfView  # brings torch
+
+    view = FieldOfView(*(float(v) for v in record))
+    if not (max(map(abs, astuple(view))) < _FARTHEST and min(view.height, view.width) > 0):
+        raise ValueError("a view's place")
+    return view
 
 
 def plane_to_record(plane: Plane) -> Record:

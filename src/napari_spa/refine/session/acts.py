@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from collections import deque
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_spa.core.obedience import Evidence
-from napari_spa.core.types import BoolArray, Box, Click, MixtureParameters, Prompts, Stroke
+from napari_spa.core.types import BoolArray, Box, MixtureParameters, Prompts, Stroke
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,15 +57,14 @@ class Decision:
         return self.act in ("click", "stroke", "box", "edit", "resize")
 
 
-def without(items: tuple[Any, ...], gone: Counter[Any]) -> tuple[Any, ...]:
-    """Return what is left when some are taken, the first of equal ones."""
-    left, gone = [], Counter(gone)
-    for item in items:
-        if gone[item] > 0:
-            gone[item] -= 1
-        else:
-            left.append(item)
-    return tuple(left)
+def still_there(before: tuple[Any, ...], now: tuple[Any, ...]) -> list[bool]:
+    """Tell which of some items are left, in their order; others may have come after them."""
+    left, found = deque(now), []
+    for item in before:
+        found.append(bool(left) and left[0] == item)
+        if found[-1]:
+            left.popleft()
+    return found
 
 
 def settled(decisions: tuple[Decision, ...]) -> list[Decision]:
@@ -75,20 +73,32 @@ def settled(decisions: tuple[Decision, ...]) -> list[Decision]:
     for decision in decisions:
         if decision.act == "edit":
             before, now = decisions[len(found) - 1].prompts, decision.prompts
-            clicks = Counter(before.clicks) - Counter(now.clicks)
-            strokes = Counter(before.strokes) - Counter(now.strokes)
+            clicks = still_there(before.clicks, now.clicks)
+            strokes = still_there(before.strokes, now.strokes)
             found = [_forgetful(earlier, clicks, strokes) for earlier in found]
         found.append(decision)
     return found
 
 
-def _forgetful(decision: Decision, clicks: Counter[Click], strokes: Counter[Stroke]) -> Decision:
+def _forgetful(decision: Decision, clicks: list[bool], strokes: list[bool]) -> Decision:
+    """Return a decision with those of its clicks and strokes, the first of all, that are left."""
     prompts = replace(
         decision.prompts,
-        clicks=without(decision.prompts.clicks, clicks),
-        strokes=without(decision.prompts.strokes, strokes),
+        clicks=tuple(compress(decision.prompts.clicks, clicks)),
+        strokes=tuple(compress(decision.prompts.strokes, strokes)),
     )
     return replace(decision, prompts=prompts)
+
+
+def own_places(decisions: tuple[Decision, ...]) -> list[int]:
+    """Return which of the latest clicks the user made; the others are points of their picks."""
+    own: list[int] = []
+    known = 0
+    for decision in settled(decisions):
+        if decision.act != "pick":
+            own += range(known, len(decision.prompts.clicks))
+        known = len(decision.prompts.clicks)
+    return own
 
 
 @lru_cache(maxsize=8)
@@ -109,8 +119,7 @@ def evidence_of(decisions: tuple[Decision, ...]) -> Evidence:
         # its pixels; without the stroke, as in old logs, they are all that is known of it.
         if decision.act != "pick" and not drawn:
             for c in prompts.clicks[clicks:]:
-                pixel = math.floor(c.row + 0.5), math.floor(c.column + 0.5)
-                fresh.append((np.array([pixel], dtype=np.int64), c.label == 1))
+                fresh.append((np.array([c.pixel], dtype=np.int64), c.label == 1))
         fresh += [(stroke_pixels(s), s.label == 1) for s in drawn]
         clicks, strokes = len(prompts.clicks), len(prompts.strokes)
         for pixels, label in fresh:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _POINTS = 4
 _DEEP = 0.5
 """Interior points lie at least so deep, as a share of the deepest one's depth."""
+_EDGE = 0.5 + 1e-6
 _LARGEST_PIXEL = 1e9  # micrometres: a kilometre, for those who look at the earth
 
 
@@ -66,7 +67,8 @@ def check_click(point: Sequence[float], label: int, shape: tuple[int, int]) -> C
             f"the point ({row:g}, {column:g}) lies outside the image of {height} rows "
             f"and {width} columns; points are (row, column)."
         )
-    return Click(row, column, _label(label))
+    # The image's very edge belongs to its last pixel.
+    return Click(min(row, height - _EDGE), min(column, width - _EDGE), _label(label))
 
 
 def check_stroke(
@@ -114,6 +116,13 @@ def stroke_along(
     places = np.minimum(places, np.array(shape) - 1)
     moved = np.append(True, (np.diff(places, axis=0) != 0).any(axis=1))
     return Stroke(tuple((int(r), int(c)) for r, c in places[moved]), int(label), filled)
+
+
+def start_of_stroke(path: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Prompts:
+    """Return the prompts of an object that is started with a brush stroke over it."""
+    few = path[:: max(1, len(path) // _POINTS)][: _POINTS + 1]
+    clicks = tuple(check_click(point, 1, shape) for point in few)
+    return Prompts(clicks, strokes=(stroke_along(path, 1, shape),))
 
 
 def check_pick(index: int, offered: int) -> int:
@@ -179,6 +188,9 @@ def check_mask(mask: ArrayLike | LocalMask, shape: tuple[int, int]) -> LocalMask
         if array.shape != shape:
             raise InputError(f"the mask has the shape {array.shape}, the image {shape}.")
         mask = LocalMask.crop(array)
+    if mask.region.common(Region(0, 0, *shape)) != mask.region:
+        there = f"the image of {shape[0]} rows and {shape[1]} columns"
+        raise InputError(f"the mask reaches out of {there}; cut it to the image.")
     if not mask.pixels.any():
         raise InputError("the mask is empty; draw where the object is, roughly.")
     return mask

@@ -272,7 +272,7 @@ class RefinementSession:
             framed = self._predictor.frame(prompts, progress, expected=self.expected)
             prompts = replace(prompts, anchor=framed.anchor)
         else:
-            framed = Framed(check_view(view))
+            framed = Framed(self._predictor.given(check_view(view), prompts))
         self._predictor.encode(framed.view, progress)
         encoded = time.perf_counter()
         state = self._opening(prompts, framed, self.profile, mixture)
@@ -385,7 +385,7 @@ class RefinementSession:
         """
         state = self._choosing("edit").state
         own = state.own_clicks
-        if not changes or not all(0 <= index < len(own) for index in changes):
+        if not changes or not set(changes) <= set(range(len(own))):
             raise InputError(f"there are {len(own)} clicks; name those to change from 0.")
         shape = self.sampler.shape
         changed = {

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,14 @@ import numpy as np
 from napari_spa.core.types import BoolArray, Click, LocalMask, MixtureParameters, Prompts, Proposal
 from napari_spa.errors import InputError
 from napari_spa.refine.engine.config import Progress, silent
-from napari_spa.refine.session.acts import FIRST_SEEN, Act, Decision, evidence_of, settled, without
+from napari_spa.refine.session.acts import (
+    FIRST_SEEN,
+    Act,
+    Decision,
+    evidence_of,
+    own_places,
+    settled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,14 +166,7 @@ class SessionState:
     @property
     def own_clicks(self) -> tuple[Click, ...]:
         """The clicks a user made, without the representative points of their picks."""
-        own: list[Click] = []
-        known = 0
-        for decision in settled(self.decisions):
-            clicks = decision.prompts.clicks
-            if decision.act != "pick":
-                own += clicks[known:]
-            known = len(clicks)
-        return tuple(own)
+        return tuple(self.prompts.clicks[place] for place in own_places(self.decisions))
 
     @property
     def evidence(self) -> Evidence:
@@ -240,23 +239,26 @@ def edit_clicks(state: SessionState, changes: Mapping[int, Click | None]) -> Pro
     that were moved come last: they were said last.  A stroke goes with any of its clicks that is
     taken back.  ``InputError`` when nothing would be left to start from.
     """
-    own, prompts = state.own_clicks, state.prompts
-    gone = {index: own[index] for index in changes}
-    taken = [click for index, click in gone.items() if changes[index] is None]
-    strokes = list(prompts.strokes)
-    for before, after in pairwise(settled(state.decisions)):
-        drawn = after.prompts.clicks[len(before.prompts.clicks) :]
-        if after.act == "stroke" and any(click is other for click in taken for other in drawn):
-            strokes.remove(after.prompts.strokes[-1])
-            gone |= {k: click for k, click in enumerate(own) if any(click is d for d in drawn)}
-    left = without(prompts.clicks, Counter(gone.values()))
-    moved = [click for click in changes.values() if click is not None]
-    clicks = (*left, *moved)
+    prompts, places, before = state.prompts, own_places(state.decisions), Prompts()
+    gone = {places[index] for index in changes}
+    taken = {places[index] for index, click in changes.items() if click is None}
+    undrawn = set()
+    for decision in settled(state.decisions):
+        after = decision.prompts
+        drawn = range(len(before.clicks), len(after.clicks))
+        if len(after.strokes) > len(before.strokes) and taken.intersection(drawn):
+            undrawn.add(len(before.strokes))
+            gone.update(drawn)
+        before = after
+    left = [click for place, click in enumerate(prompts.clicks) if place not in gone]
+    clicks = (*left, *(click for click in changes.values() if click is not None))
     if prompts.box is None and prompts.mask is None and not any(c.label for c in clicks):
         raise InputError("an object needs a click on it or a box; discard it to start another.")
+    strokes = tuple(s for number, s in enumerate(prompts.strokes) if number not in undrawn)
     first = set(state.decisions[0].prompts.clicks)
-    anchor = None if first.intersection(gone.values()) else prompts.anchor
-    return replace(prompts, clicks=clicks, strokes=tuple(strokes), anchor=anchor)
+    moved = first.intersection(prompts.clicks[place] for place in gone)
+    anchor = None if moved else prompts.anchor
+    return replace(prompts, clicks=clicks, strokes=strokes, anchor=anchor)
 
 
 _KEPT_BYTES = 32 * 2**20
@@ -417,7 +419,10 @@ class Transitions:
 
         It begins with the last look at the image, and ends before the next one.
         """
-        done = len(decisions) - undone
+        shape, done = self._predictor.sampler.shape, len(decisions) - undone
+        regions = [decision.view.region(shape) for decision in decisions]
+        if any(min(region.height, region.width) <= 0 for region in regions):
+            raise InputError("the decisions show nothing of this image; they are of another one.")
         seen = [k for k, decision in enumerate(decisions) if decision.act in FIRST_SEEN]
         begun = max(k for k in seen if k < done)
         end = min((k for k in seen if k >= done), default=len(decisions))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from napari_spa.core.presentation import clean_name, counted, first_of
 from napari_spa.errors import InputError, SpaError
 from napari_spa.io.projects.classes import (
     FILE_NAME,
+    MOST,
     ObjectClass,
     ObjectNote,
     count_of_class,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_spa.core.plane import Plane
+    from napari_spa.core.types import Region
     from napari_spa.viewer.autosave import AutosaveManager
     from napari_spa.viewer.background import Worker
 
@@ -131,7 +134,7 @@ class AnnotatedImages(QObject):
             if self._left is not None:
                 annotated.take_over(self._left, saved=True)
                 self._left = None
-            annotated.mask.painted.connect(partial(self.painting.paint, annotated))
+            annotated.mask.painted.connect(partial(self._on_painted, annotated))
             annotated.mask.touched.connect(partial(self._on_touched, annotated))
             annotated.painted_over.connect(lambda: self._unpaint_due.start())
             annotated.mask.undo_wanted.connect(self.undo_wanted.emit)
@@ -293,11 +296,16 @@ class AnnotatedImages(QObject):
                 else:
                     self._let_go(annotated)
 
+    def _on_painted(self, annotated: AnnotatedImage, planes: Mapping[Plane, Region]) -> None:
+        """Keep what was painted, which may be the first work on the image."""
+        self._autosave.begin(annotated)
+        self.painting.paint(annotated, planes)
+
     def _on_replaced(self, annotated: AnnotatedImage, planes: tuple[Plane, ...]) -> None:
         self.noticed.emit("The labels of the mask layer were replaced.")
         active = annotated.annotation.objects.values()
         planes = (*planes, *(part.plane for one in active for part in one.parts))
-        self.painting.paint(annotated, {plane: annotated.mask.whole(plane) for plane in planes})
+        self._on_painted(annotated, {plane: annotated.mask.whole(plane) for plane in planes})
 
     def _unpaint(self) -> None:
         """Take back what was painted on the active object's preview, once napari has painted it."""
@@ -383,6 +391,7 @@ class ClassList(QObject):
         self.current = ""
         self.by_class = False
         self._renamed: dict[int, tuple[str, str]] = {}  # by the group of the objects' changes
+        self._filed: frozenset[str] = frozenset()  # names that the file held when it was last seen
         images.changed.connect(self.refresh)
         self.refresh()
 
@@ -517,11 +526,29 @@ class ClassList(QObject):
         self._take(tuple(entries))
         try:
             if self._path is not None:
-                within = self._path.parent if self._in_project else None
-                write_classes(self._path, self.entries, within=within)
+                self._save(self._path)
         except SpaError as error:
             self.failed.emit(f"the classes could not be saved: {error}")
         self.refresh()  # those that objects are of stay
+
+    def _save(self, path: Path) -> None:
+        """Write the list, with what another window wrote meanwhile; over nothing unreadable."""
+        from napari_spa.io.profiles import locked
+
+        within = path.parent if self._in_project else None
+        with nullcontext() if self._in_project else locked(path):
+            there = self._others(read_classes(path)) if path.exists() else []
+            if there:
+                kept = [one for one in self.entries if one.name in self._filed]
+                new = [one for one in self.entries if one.name not in self._filed]
+                self._take((*kept, *there, *new)[:MOST])
+            write_classes(path, self.entries, within=within)
+            self._filed = frozenset(one.name for one in self.entries)
+
+    def _others(self, there: Sequence[ObjectClass]) -> list[ObjectClass]:
+        """Return the classes of a file that are new in it, and not of this list."""
+        mine = {one.name.casefold() for one in self.entries}
+        return [o for o in there if o.name not in self._filed and o.name.casefold() not in mine]
 
     def _take(self, entries: tuple[ObjectClass, ...]) -> None:
         self.entries = entries
@@ -530,10 +557,10 @@ class ClassList(QObject):
         self.changed.emit()
 
     def _read(self, path: Path) -> tuple[ObjectClass, ...]:
-        if not path.exists():
-            return ()
+        found: tuple[ObjectClass, ...] = ()
         try:
-            return read_classes(path)
+            found = read_classes(path) if path.exists() else ()
         except SpaError as error:
-            self.failed.emit(str(error))
-            return ()
+            later(self, partial(self.failed.emit, str(error))).start()  # when someone listens
+        self._filed = frozenset(one.name for one in found)
+        return found

@@ -10,7 +10,7 @@ from napari_spa.refine.annotation.objects import recounted
 from napari_spa.viewer.background import later
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from napari_spa.core.plane import Plane
     from napari_spa.core.types import Region
@@ -49,8 +49,9 @@ class PaintRecorder(QObject):
     def paint(self, annotated: AnnotatedImage, planes: Mapping[Plane, Region]) -> None:
         """Remember planes that were painted on, and where."""
         due = self._painted.setdefault(annotated, {})
-        for plane, region in planes.items():
-            due[plane] = region.with_all_of(due.get(plane, region))
+        for painted, where in planes.items():
+            for plane, region in _counted_on(annotated, painted, where):
+                due[plane] = region.with_all_of(due.get(plane, region))
         self._settled.start()
 
     def touch(self, annotated: AnnotatedImage, plane: Plane) -> None:
@@ -123,6 +124,18 @@ class PaintRecorder(QObject):
                 self._settled.start()
 
         self._worker.submit_idle(count, take, surely=True)
+
+
+def _counted_on(
+    annotated: AnnotatedImage, plane: Plane, region: Region
+) -> Iterator[tuple[Plane, Region]]:
+    """Yield where what was painted is counted: on planes as those on which objects were seen."""
+    objects = annotated.annotation.objects.values()
+    axes = {part.plane.axes for one in objects for part in one.parts}
+    for other in axes - {plane.axes}:
+        yield from plane.across(region, other)
+    if not axes or plane.axes in axes:
+        yield plane, region
 
 
 def _large(annotated: AnnotatedImage, plane: Plane) -> bool:

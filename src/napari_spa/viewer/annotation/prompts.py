@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from napari_spa.core.obedience import box_pixels
 from napari_spa.core.types import Box, LocalMask, Region, Stroke
 from napari_spa.errors import InputError, SpaError
+from napari_spa.refine.session.prompt_validation import start_of_stroke
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, check_in_sight, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
 from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
+    from napari_spa.core.types import Proposal
+    from napari_spa.refine.engine.config import Progress
+    from napari_spa.refine.session.session import RefinementSession
     from napari_spa.viewer.annotation.controller import SessionCall
     from napari_spa.viewer.annotation.image import AnnotatedImage
 
@@ -256,9 +260,12 @@ class PromptController(QObject):
         """Start an object under a brush stroke in world positions, or add to the current one."""
 
         def actions(p: list[tuple[float, float]]) -> tuple[SessionCall, SessionCall]:
-            few = p[:: max(1, len(p) // 4)][:5]
+            def start(session: RefinementSession, progress: Progress) -> Proposal:
+                prompts = start_of_stroke(p, session.sampler.shape)
+                return session.start_with(prompts, progress=progress)
+
             return (
-                lambda session, progress: session.start(few, progress=progress),
+                start,
                 lambda session, progress: session.stroke(p, label, progress=progress),
             )
 

@@ -331,4 +331,6 @@ def _look_beyond(annotated: AnnotatedImage, part: Part, axis: int) -> DisplaySet
 
 def _mixture_of(part: Part) -> MixtureParameters | None:
     """Return what was learnt on a slice; None of one that was painted."""
-    return part.decisions[-1].mixture if part.decisions else None
+    latest = part.decisions[-1] if part.decisions else None
+    # A size that is held is none of the mixture's; the profile was taught it when it was accepted.
+    return None if latest is None or latest.size is not None else latest.mixture

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spa.core.plane import Plane
-from napari_spa.errors import DataError, InputError
+from napari_spa.errors import DataError, InputError, SpaError
 from napari_spa.io.event_log import (
     Entry,
     Record,
@@ -115,6 +115,7 @@ class FolderLogLocation:
         self.open_log = known
         self.written = b""  # what the log held when it was read
         self.before: tuple[Record, ...] = ()
+        self.behind = False  # whether the labels on disk lack what the log says
         self.annotated: AnnotatedImage | None = None
         self.info: ImageInfo | None = None
         self._left, self._tell = left, tell
@@ -330,7 +331,22 @@ def recover(image: ReadImage, location: FolderLogLocation) -> Recovered | None:
         raise
     except DataError as error:
         raise DataError(f"{location.log.name} cannot be opened: {error}") from error
+    location.behind = not location.before and _is_behind(labels, location.log, store)
     return Recovered(location, session, store, None)
+
+
+def _is_behind(labels: Path, log: Path, store: LabelStore) -> bool:
+    """Tell whether labels lack what their log says, as after a crash or on a disk that was full."""
+    from napari_spa.io.images import read_label_stack
+
+    try:
+        if os.stat(labels).st_mtime_ns >= os.stat(log).st_mtime_ns:
+            return False
+        known = read_label_stack(labels, store.shape)
+    except (OSError, SpaError):
+        return True
+    places = np.ndindex(*store.shape[:-2])
+    return any(not np.array_equal(known[place], store.read(place)) for place in places)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_spa.core.presentation import first_of
-from napari_spa.errors import SpaError
+from napari_spa.errors import InputError, SpaError
 from napari_spa.io.files import put_aside
 from napari_spa.io.projects.classes import ObjectNote, write_notes
 from napari_spa.io.projects.paths import labels_path, log_path, notes_path
@@ -172,6 +172,8 @@ class FolderSaver(QObject):
                 continue
             try:
                 project.update(name, **self._changes[project][name])
+            except InputError as error:  # an image that is not listed any more
+                _logger.info("%s", error)
             except SpaError as error:
                 self._tell(str(error))
                 refusing.add(project)

@@ -131,8 +131,8 @@ class FolderImageView(QObject):
             self._gone_due.start()
         log, annotated, info = location.open_log, location.annotated, location.info
         if log is not None and annotated is not None and info is not None:
-            notes = annotated.annotation.notes
-            self._saver.save(PendingSave(location, annotated.mask.store, info, log.touched, notes))
+            notes, due = annotated.annotation.notes, log.touched or location.behind
+            self._saver.save(PendingSave(location, annotated.mask.store, info, due, notes))
 
     def plane(self) -> Plane | None:
         """Return the slice on show."""
@@ -153,6 +153,7 @@ class FolderImageView(QObject):
         if controller is not self._controller:
             self._controller = controller
             controller.proposed.connect(self._on_proposed)
+            controller.images.painting.counted.connect(self._on_proposed)
             controller.objects_changed.connect(self._on_objects)
             controller.failed.connect(self._on_refused)
         return controller

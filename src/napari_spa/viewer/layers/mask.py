@@ -12,6 +12,7 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap, label_colormap
 from napari.utils.transforms import Affine
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_spa.core.plane import Plane
 from napari_spa.core.presentation import ADDED_COLOUR, REMOVED_COLOUR
@@ -121,10 +122,16 @@ class MaskLayer(StoreSurface):
         self.store.fix()
         layer.data = self.store.data
         layer.editable = layer.visible = True
-        layer.colormap = mask_colours(self._image)
+        # Not with the data: in one batch of changes napari draws with a texture that is gone.
+        QTimer.singleShot(0, partial(self._recolour, layer))
         self._layer, self._filled = layer, other._filled
         self.place()
         self._listen()
+
+    def _recolour(self, layer: Labels) -> None:
+        """Draw a layer that was taken over in the colours of the image."""
+        if self.owns(layer) and self._class_colours is None:
+            layer.colormap = mask_colours(self._image)
 
     def take_back(self, layer: Labels) -> bool:
         """Show these labels in the layer of a dock that was closed, where it is and fits.

@@ -59,6 +59,12 @@ def unit_ratios(units: Sequence[Any], others: Sequence[Any]) -> DoubleArray:
     return np.array([(1.0 * u).m_as(o) if u.is_compatible_with(o) else 1.0 for u, o in pairs])
 
 
+def steps_of(layer: Layer) -> DoubleArray:
+    """Return how far apart pixels lie along each axis, (ndim,), in its unit; never negative."""
+    place = np.asarray(layer.affine.affine_matrix)[:-1, :-1] @ np.diag(layer.scale)
+    return np.asarray(np.linalg.norm(place, axis=0))
+
+
 _MOST_CHANNELS = 8
 _LARGEST_SIDE = 1e9
 """Micrometres; a layer of kilometres was scaled by mistake, or shows no objects of ours."""
@@ -359,7 +365,7 @@ def pixel_side(layer: Image, plane: Plane) -> float | None:
         unit = micrometres(str(layer.units[axis]))
         if unit is None:
             return None
-        sides.append(abs(float(layer.scale[axis])) * unit)
+        sides.append(float(steps_of(layer)[axis]) * unit)
     side = float(np.sqrt(sides[0] * sides[1]))
     return side if 0 < side < _LARGEST_SIDE else None
 
@@ -423,8 +429,7 @@ def slice_spacing(layer: Image, plane: Plane, axis: int) -> float | None:
     axes = (axis, *plane.axes)
     lengths = [micrometres(str(layer.units[a])) for a in axes]
     steps = [
-        abs(float(layer.scale[a])) * (length or 1.0)
-        for a, length in zip(axes, lengths, strict=True)
+        float(steps_of(layer)[a]) * (length or 1.0) for a, length in zip(axes, lengths, strict=True)
     ]
     side = float(np.sqrt(steps[1] * steps[2]))
     # A layer without a scale has steps of one pixel each way.
