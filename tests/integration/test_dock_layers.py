@@ -195,7 +195,8 @@ def test_layers_go_where_the_image_goes(opened, qtbot):
     np.testing.assert_allclose(points.data_to_world(points.data[0]), image.data_to_world((30, 35)))
     dock.controller.accept()
     (size,) = dock.controller.session.profile.sizes
-    assert size.pixel_size == pytest.approx(0.05)  # as it is now
+    placed = 0.05 * np.hypot(0.1, 1.5) ** 0.5  # as it is now, affine included
+    assert size.pixel_size == pytest.approx(placed)
 
 
 @pytest.mark.parametrize("objects", [True, False])

@@ -390,8 +390,9 @@ class Project:
     def _logged(self) -> Iterator[str]:
         """Yield the names of images that were worked on, whatever the project's file says."""
         exports = exports_path(self.out)
-        for log in (self.out.rglob if self.recursive else self.out.glob)(f"*{LOG_SUFFIX}"):
-            if exports not in log.parents:
+        for folder, inner, files in os.walk(self.out):  # which passes over what is taken away
+            inner[:] = [name for name in inner if self.recursive and Path(folder, name) != exports]
+            for log in (Path(folder, name) for name in files if name.endswith(LOG_SUFFIX)):
                 yield log.relative_to(self.out).as_posix().removesuffix(LOG_SUFFIX)
 
     def _files_of(self, name: str) -> tuple[Path, ...]:

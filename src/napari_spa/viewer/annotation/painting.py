@@ -131,7 +131,7 @@ def _counted_on(
 ) -> Iterator[tuple[Plane, Region]]:
     """Yield where what was painted is counted: on planes as those on which objects were seen."""
     objects = annotated.annotation.objects.values()
-    axes = {part.plane.axes for one in objects for part in one.parts}
+    axes = {one.parts[0].plane.axes for one in objects}
     for other in axes - {plane.axes}:
         yield from plane.across(region, other)
     if not axes or plane.axes in axes:
