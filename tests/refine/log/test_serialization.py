@@ -28,6 +28,8 @@ from napari_spa.refine.log.serialization import (
 from napari_spa.refine.session.acts import Decision
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+places = st.floats(-(2.0**31), 2.0**31, exclude_min=True, exclude_max=True)
+sides = st.floats(0, 2.0**31, exclude_min=True, exclude_max=True)
 clicks = st.builds(Click, finite, finite, st.integers(0, 1))
 masks = st.builds(
     lambda row, column, pixels: LocalMask(Region(row, column, *pixels.shape), pixels),
@@ -64,7 +66,7 @@ decisions = st.builds(
         st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), finite), max_size=4
     ).map(tuple),
     mixture=mixtures(),
-    view=st.builds(FieldOfView, finite, finite, finite, finite),
+    view=st.builds(FieldOfView, places, places, sides, sides),
     entropy=st.tuples(st.integers(0, 2**63), st.integers(1, 9999)),
     time=finite,
 )
