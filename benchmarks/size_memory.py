@@ -124,10 +124,10 @@ def _named(folder: Path) -> str:
 def read_set(
     folder: Path, split: str
 ) -> Iterator[tuple[str, NDArray[np.generic], list[NDArray[np.bool_]]]]:
-    """Read the images of a split, in an order that a seed draws, each with its objects."""
+    """Read the images of a split, or all, in an order that a seed draws, each with its objects."""
     if (folder / "raters").is_dir():
         cases = open_folder(folder)
-        for name in shuffled(cases.names(split)):
+        for name in shuffled(cases.names(None if split == "all" else split)):
             case = cases.read(name)
             masks = [stack.mean(axis=0) >= 0.5 for stack in split_objects(case.masks)]
             yield name, case.image, [mask for mask in masks if mask.sum() >= SMALLEST]
@@ -135,7 +135,7 @@ def read_set(
     labels_in = next(folder / kind for kind in ("masks", "labels") if (folder / kind).is_dir())
     images = {path.stem: path for path in (folder / "images").iterdir()}
     names = sorted(images)
-    if (folder / "split.csv").is_file():
+    if split != "all" and (folder / "split.csv").is_file():
         with (folder / "split.csv").open(newline="", encoding="utf-8") as stream:
             names = [row["name"] for row in csv.DictReader(stream) if row["split"] == split]
     for name in shuffled(sorted(names)):
