@@ -1,7 +1,7 @@
 """What a click, a box and a few acts give on known objects, whatever model is asked.
 
-    python benchmarks/one_click.py FOLDER/general/* FOLDER/lidc --json ROWS
-    python benchmarks/one_click.py FOLDER/general/* --model MINE --json MORE --against ROWS
+    python benchmarks/one_click.py FOLDER/general/*/ FOLDER/lidc --json ROWS
+    python benchmarks/one_click.py FOLDER/general/*/ --model MINE --json MORE --against ROWS
 
 An object is asked for by one click at a random place of it and at its most interior one, by a loose
 box and a tight one, and with the field of view set by hand to twice its box.  From the random click

@@ -125,6 +125,7 @@ def test_an_export_holds_what_there_was_when_it_began(open_docks, qtbot, tmp_pat
     [
         {"scale": (-0.5, 0.5), "units": ("um", "um")},
         {"affine": np.diag([0.5, 0.5, 1.0]), "units": ("um", "um")},
+        {"scale": (0.5, 0.5)},  # of whatever: napari's default unit is the pixel
     ],
 )
 def test_a_layer_that_is_flipped_or_placed_by_an_affine_is_measured(
@@ -141,6 +142,7 @@ def test_a_layer_that_is_flipped_or_placed_by_an_affine_is_measured(
     with (tmp_path / "cell-objects.csv").open(encoding="utf-8-sig") as rows:
         (row,) = csv.DictReader(rows)
     assert float(row["area"]) == pytest.approx(0.25 * int(row["pixels"]))
+    assert row["unit"] == ("micrometer" if "units" in place else "unnamed")
 
 
 def test_what_is_erased_across_the_slices_is_counted_on_them(open_docks, qtbot):

@@ -64,6 +64,7 @@ def export_work(
     info = _info(axes, finest.shape, scale, str(unit))
     path, colours = image.source.path, colour_of(image)
     out = None if annotated.classes_file is None else annotated.classes_file.parent
+    unnamed = str(unit) == "pixel" and scale[-2:] != (1.0, 1.0)  # its lengths are no pixels
     called = Labelled(
         name or file_name(image),
         ImageFile(Path(), (finest,), info),
@@ -72,7 +73,7 @@ def export_work(
         pixels,
         log,
         scale,
-        str(unit),
+        "unnamed" if unnamed else str(unit),
         Path(path).name if path else "",
     )
 
