@@ -120,7 +120,7 @@ _FARTHEST = 1e4
 """Of a mean and of a spread; latent spaces are a few units wide, and float32 is what computes."""
 _TOKENS = 4  # hypotheses of a decoder, which the logit head's mixture tells apart
 CORRECTED_COUNTS = 2
-"""An object that was corrected without a pick teaches as much as so many (docs/results.md)."""
+"""An object that was corrected without a pick teaches as much as so many (docs/experiments.md)."""
 
 
 @dataclass(frozen=True, slots=True)

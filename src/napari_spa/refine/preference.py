@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_spa.refine.session.state import SessionState
 
 PRIOR_PICKS = 2.0
-"""A profile of this many picks weighs as much as the model's own prior (docs/results.md)."""
+"""A profile of this many picks weighs as much as the model's own prior (docs/experiments.md)."""
 REACH = 1.0
 """One object moves what was expected by at most so many of the model's own deviations."""
 MOST_PICKS = 6

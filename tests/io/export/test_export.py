@@ -12,7 +12,7 @@ import tifffile
 import zarr
 
 from napari_spa.errors import DataError, InputError
-from napari_spa.io.export import FORMATS, ExportRequest, existing, free_folder
+from napari_spa.io.export import FORMATS, NO_LOG, ExportRequest, existing, free_folder
 from napari_spa.io.export import export_project as export_requested
 from napari_spa.io.export.shapes import CocoWriter
 from napari_spa.io.images import ImageInfo, open_image, write_labels
@@ -90,6 +90,7 @@ def test_everything_comes_back(project, tmp_path):
     mask = tifffile.imread(folder / "masks" / "stack.tif" / "object00002-0001.tif")
     np.testing.assert_array_equal(mask > 0, STACK[1] == 2)
     assert (folder / "logs" / "flat.png.spa.jsonl").exists()
+    assert report.left_out.count(NO_LOG) == 1  # of the stack
 
     coco = json.loads((folder / "coco.json").read_text())
     images = {image["id"]: image for image in coco["images"]}

@@ -122,6 +122,7 @@ NUMBERED = ("labels", "png", "nifti", "ome-zarr")
 """Formats that hold a number for each pixel: of its object, or of its class."""
 
 VALUES = ("objects", "classes")
+NO_LOG = "An image without a decision log (was autosave off?) has none in the export."
 NO_CLASS = "No object has a class yet, so no file of classes was written."
 NO_OBJECT = "no image of {} has an object yet; annotate one first."
 _PNG_MOST = 0xFFFF
@@ -175,7 +176,7 @@ class ExportReport:
     # Name of each image that could not be exported in some form, and why.
     problems: list[tuple[str, str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)  # of the files, in the folder
-    left_out: str = ""  # what was wanted and there is nothing of, in one sentence
+    left_out: str = ""  # what was wanted and there is nothing of, in sentences
 
 
 def export_project(
@@ -399,6 +400,8 @@ class _Export:
         elif kind == "logs":
             if image.log is not None and os.path.exists(image.log):
                 self._copy(image.log, self._place(image, kind))
+            elif NO_LOG not in self.report.left_out:
+                self.report.left_out = f"{self.report.left_out} {NO_LOG}".lstrip()
         else:
             path = self._place(image, kind)
             write = write_rois if kind == "rois" else write_geojson

@@ -61,7 +61,7 @@ _NO_EDGE = 0.5
 """What an object counts for whose edge the picture does not show."""
 _SPECK, _SEEN_TOO = 0.4, 0.6
 """Of what is smaller than this share of the object chosen and has less support than this, a click
-meant 1 of 100 (training images; docs/results.md)."""
+meant 1 of 100 (training images; docs/experiments.md)."""
 _STEP_BACK, _STEPS_BACK = 1.5, 2
 """Where its edge cuts a mask a window is widened by this factor, at most so often."""
 
