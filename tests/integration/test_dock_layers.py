@@ -11,7 +11,7 @@ from tiny_model import make_model
 from napari_spa.io.profiles import PreferenceProfile, ProfileStore
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
-from napari_spa.viewer.annotation.round import rehearse
+from napari_spa.viewer.annotation.round import HINT_CHOOSE, rehearse
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
@@ -238,6 +238,23 @@ def test_layers_are_renamed_with_the_image(opened, qtbot):
     assert "was removed" in dock.parts.status.text()
     dock.controller.current.mask.make()
     assert dock.parts.status.text() == "The mask layer is back."
+
+
+@pytest.mark.parametrize("change", ["removed", "other pixels"])
+def test_what_happens_to_another_image_leaves_the_round_on_show(opened, qtbot, change):
+    viewer, dock = opened
+    cell = viewer.layers["cell"]
+    other = viewer.add_image(np.zeros((60, 70)), name="other", translate=(80, 0))
+    dock.controller.images.annotate(other)
+    viewer.layers.selection.active = cell
+    play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35)))
+    if change == "removed":
+        viewer.layers.remove(other)
+    else:
+        other.data = np.ones((50, 50))
+    assert change in dock.parts.status.text() or "were replaced" in dock.parts.status.text()
+    assert HINT_CHOOSE in dock.parts.status.text()
+    assert dock.parts.grid.index_at(0) is not None
 
 
 def test_what_is_said_of_the_mask_changes_with_it(opened, qtbot):

@@ -151,8 +151,9 @@ class AnnotationController(QObject):
 
     @property
     def hint(self) -> str:
-        """How an object begins."""
-        return HINT_OPEN if self.target() is None else HINT_START
+        """What to do next."""
+        start = HINT_OPEN if self.target() is None else HINT_START
+        return HINT_CHOOSE if self.choosing else start
 
     @property
     def selected(self) -> int | None:
@@ -549,11 +550,12 @@ class AnnotationController(QObject):
 
     def _on_lost(self, annotated: AnnotatedImage, sentence: str) -> None:
         """Drop what is under way on an image whose pixels are gone or others now."""
-        dropped = self.waiting.clear()
+        dropped = self.waiting.clear() if annotated is self.current else ""
         self._drop_work(annotated)
         if annotated.active is not None:
             annotated.drop()
-        self.cleared.emit()
+        if annotated is self.current:  # else what is done there goes on
+            self.cleared.emit()
         self.status_message.emit(f"{sentence} {dropped}{self.hint}")
 
     def _on_waiting(self, words: str) -> None:
@@ -563,8 +565,7 @@ class AnnotationController(QObject):
     def _on_stopped(self) -> None:
         dropped = self.waiting.clear()
         self._unstarted()
-        hint = HINT_CHOOSE if self.choosing else self.hint
-        self.status_message.emit(f"Stopped. {dropped}{hint}")
+        self.status_message.emit(f"Stopped. {dropped}{self.hint}")
 
     def _on_failed(self, error: BaseException) -> None:
         dropped = self.waiting.clear()  # they were meant for what would have come of it
