@@ -337,6 +337,9 @@ def test_a_click_on_another_slice_is_refused(viewer, open_dock, qtbot):
     qtbot.waitUntil(lambda: said in dock.parts.status.text())
     viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: dock.parts.status.text() == hint)
+    viewer.dims.set_current_step(0, 3)
+    play(qtbot, dock, lambda: dock.controller.pick(0))
+    assert said in dock.parts.status.text()  # the round is not seen here either
     viewer.dims.set_current_step(0, 2)
     dock.prompt_controller.click((2, 30, 35))
     assert said in dock.parts.status.text()

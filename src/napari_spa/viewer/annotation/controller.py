@@ -486,8 +486,7 @@ class AnnotationController(QObject):
         self.proposed.emit(shown.proposal, shown)
         if self.choice is not None:
             change = self.choice.annotated.annotation.last_change if self.follows else None
-            layer = self.choice.annotated.mask.known
-            self.status_message.emit(hint_of(self.choice.active, shown, change, layer))
+            self.status_message.emit(hint_of(self.viewer, self.choice, change))
 
     def shown(self) -> RenderedRound:
         """Return the round of the active object; ``InputError`` without one."""

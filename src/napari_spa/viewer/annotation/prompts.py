@@ -14,11 +14,10 @@ from napari_spa.errors import InputError, SpaError
 from napari_spa.refine.session.prompt_validation import start_of_stroke
 from napari_spa.viewer.annotation.click_target import Aim, accepted_at, check_in_sight, is_elsewhere
 from napari_spa.viewer.annotation.controller import BUSY, AnnotationController
-from napari_spa.viewer.annotation.round import ActiveObject, says_why_not
+from napari_spa.viewer.annotation.round import ActiveObject, on_another_slice, says_why_not
 from napari_spa.viewer.layers.planes import (
     click_in_plane,
     shown_plane,
-    slice_in_words,
     spatial_shape,
     to_world,
 )
@@ -403,14 +402,6 @@ class PromptController(QObject):
             f"Object {number} is selected. Reopen changes it; "
             "Ctrl+click starts another object here."
         )
-
-
-def on_another_slice(image: Image, active: ActiveObject) -> str:
-    """Say what can be done about a current object that is not on the slice on show."""
-    return (
-        f"the current object is on {slice_in_words(image, active.plane)}; go back there, "
-        "accept or discard it, or Ctrl+click to accept it and start the next one."
-    )
 
 
 def _goes_on(active: ActiveObject, plane: Plane, drawn: _Drawn, aim: Aim) -> bool:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_spa.core.presentation import counted, describe_difference
+from napari_spa.core.presentation import capitalised, counted, describe_difference
 from napari_spa.core.types import LocalMask, Proposal
 from napari_spa.errors import ModelError, SpaError
 from napari_spa.io.models.registry import file_digest, find_model
@@ -23,9 +23,11 @@ from napari_spa.refine.session.state import known_of
 from napari_spa.viewer.background import later
 from napari_spa.viewer.compat import load_torch, old_objects
 from napari_spa.viewer.layers.candidates import Drawing, draw_candidate
+from napari_spa.viewer.layers.planes import plane_on_slider, slice_in_words
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.components import ViewerModel
+    from napari.layers import Image
     from numpy.typing import NDArray
 
     from napari_spa.core.plane import Plane
@@ -271,10 +273,22 @@ HINT_CHOOSE = (
 )
 
 
+def on_another_slice(image: Image, active: ActiveObject) -> str:
+    """Say what can be done about a current object that is not on the slice on show."""
+    return (
+        f"the current object is on {slice_in_words(image, active.plane)}; go back there, "
+        "accept or discard it, or Ctrl+click to accept it and start the next one."
+    )
+
+
 def hint_of(
-    active: ActiveObject, shown: RenderedRound, accepted: Change | None, layer: Labels | None
+    viewer: ViewerModel, choice: tuple[Any, ActiveObject, RenderedRound], accepted: Change | None
 ) -> str:
-    """Say what to do in a round, whose mask is in a layer, and what its click ``accepted``."""
+    """Say what to do in a round of a ``Choice``, and what its click ``accepted``; or where."""
+    annotated, active, shown = choice
+    if plane_on_slider(viewer, annotated.image) not in (None, active.plane):
+        return capitalised(on_another_slice(annotated.image, active))
+    layer = annotated.mask.known
     if layer is not None and not layer.visible:
         return f"{layer.name} is hidden: press its eye in the layer list to see the mask."
     hint = HINT_CHOOSE

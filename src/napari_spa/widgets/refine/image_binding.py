@@ -10,8 +10,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_spa.core.presentation import capitalised
 from napari_spa.errors import SpaError
 from napari_spa.viewer.annotation.controller import HINT_OPEN, HINT_START, AnnotationController
-from napari_spa.viewer.annotation.prompts import on_another_slice
-from napari_spa.viewer.annotation.round import hint_of
+from napari_spa.viewer.annotation.round import hint_of, on_another_slice
 from napari_spa.viewer.background import later
 from napari_spa.viewer.layers.planes import (
     DisplaySettings,
@@ -199,8 +198,8 @@ class ImageBinding(QObject):
             self._said_away = about
         elif active.plane == plane and self._said_away == about:
             self._said_away = None
-            if active.shown is not None:
-                say(hint_of(active, active.shown, None, current.mask.known))
+            if current.choice is not None:
+                say(hint_of(self._controller.viewer, current.choice, None))
 
     def _on_objects(self) -> None:
         """Show the objects of the image that is annotated."""
