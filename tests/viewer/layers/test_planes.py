@@ -98,6 +98,19 @@ def test_a_walk_is_told_in_what_its_axis_is(label, unit, noun):
     assert step_noun(layer, 0) == noun
 
 
+@pytest.mark.parametrize("turn", ["roll", "transpose"])
+def test_a_plane_is_shown_in_a_view_that_was_turned(turn):
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.zeros((4, 8, 9), np.uint8))
+    plane = shown_plane(viewer, layer).at(0, 3)
+    getattr(viewer.dims, turn)()
+    before = viewer.dims.order
+    show_plane(viewer, layer, plane)
+    assert viewer.dims.current_step[0] == 3
+    assert set(viewer.dims.displayed) == {1, 2}
+    assert turn == "roll" or viewer.dims.order == before  # which shows the plane as it is
+
+
 @pytest.mark.parametrize(
     ("shape", "labels", "index", "words"),
     [

@@ -290,8 +290,14 @@ def plane_on_slider(viewer: ViewerModel, layer: Image | None) -> Plane | None:
 def show_plane(
     viewer: ViewerModel, layer: Image, plane: Plane, look: DisplaySettings | None = None
 ) -> None:
-    """Move the viewer's sliders to a plane of a layer, and to the one channel it is looked at."""
-    offset = viewer.dims.ndim - layer.ndim
+    """Move the viewer's sliders to a plane of a layer, and to the one channel it is looked at.
+
+    A view that was turned, and shows other axes than the plane's, is turned to these.
+    """
+    offset, order = viewer.dims.ndim - layer.ndim, viewer.dims.order
+    axes = [axis + offset for axis in plane.axes]
+    if viewer.dims.ndisplay == len(axes) and set(viewer.dims.displayed) != set(axes):
+        viewer.dims.order = (*(axis for axis in order if axis not in axes), *axes)
     own, left = channel_axis(layer), {channel_axis(layer)}
     chosen = None if look is None or look.channels.axis != own else look.channels.chosen
     if own is not None and chosen is not None and len(chosen) == 1:
