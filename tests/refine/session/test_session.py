@@ -45,6 +45,17 @@ def test_what_a_session_returns_is_shown_in_a_line(session, model):
     assert "components=" in repr(result.profile.mixture)
 
 
+def test_no_candidate_is_the_recommendation(model):
+    session = RefinementSession(model, seed=2, config=CONFIG)
+    session.set_image(np.random.default_rng(2).random((28, 34)))
+    p = session.start(box=(15, 9, 19, 13))
+    for _ in range(3):
+        if not p.candidates:  # the model is certain
+            break
+        p = session.pick(0)
+        assert all(c.added_area or c.removed_area for c in p.candidates)
+
+
 def same(a, b):
     return (
         np.array_equal(a.local_probability, b.local_probability)

@@ -241,7 +241,7 @@ def build_proposal(
         seen = obedient(level, [0.5], option.view, shape, evidence, guide)
         mask = LocalMask.crop(seen[0] > 0.5, option.view.region(shape))
         offered.append(_elsewhere(mask, LocalMask.crop(recommended, region), shape, weight))
-    order = _distinct_by_area(offered)
+    order = _distinct_by_area(offered, LocalMask.crop(recommended, region))
     proposal = Proposal(
         local_probability=full[0].copy(),  # alone: a view would keep every map alive
         region=region,
@@ -335,10 +335,10 @@ def obedient(
     return enforce(full, thresholds, here, radius=radius)
 
 
-def _distinct_by_area(candidates: list[Candidate]) -> list[int]:
-    """Order candidates by signed area difference; leave out equal masks."""
+def _distinct_by_area(candidates: list[Candidate], recommended: LocalMask) -> list[int]:
+    """Order candidates by signed area difference; leave out what is on show already."""
     order: list[int] = []
-    kept: list[LocalMask] = []
+    kept = [recommended]
     areas = [int(c.local_mask.sum()) for c in candidates]
     for k in sorted(range(len(candidates)), key=lambda k: areas[k]):
         mask = LocalMask.crop(candidates[k].local_mask, candidates[k].region)
