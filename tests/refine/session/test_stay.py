@@ -149,3 +149,11 @@ def test_ones_own_mask_stays_where_the_image_is_seen_otherwise():
     again = session.look_again(state, LocalMask.crop(shown.local_mask, shown.region))
     np.testing.assert_array_equal(again.mask, shown.mask)
     np.testing.assert_array_equal(session.click((90, 48), label=0).mask, shown.mask)
+
+
+def test_a_mask_of_the_only_pixel_has_every_size():
+    session = RefinementSession(MODEL, config=EngineConfig(samples=8))
+    session.set_image(np.ones((1, 1)))
+    session.start(mask=[[1]], exact=True)
+    for size in (-1.0, 1.0):
+        assert session.resize(size).mask.all()

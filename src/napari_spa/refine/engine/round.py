@@ -76,9 +76,10 @@ class Stay:
         mask = np.pad(self.mask.within(around), 1)  # the image's edge is an edge of it, too
         depth = distance_transform_edt(mask) - distance_transform_edt(~mask)
         depth = depth[1:-1, 1:-1]
-        if round(ratio * area) >= depth.size:  # it fills all there is
+        wanted = max(round(ratio * area), 1)  # a pixel is not shrunk away
+        if wanted >= depth.size:  # it fills all there is
             return replace(self, mask=LocalMask(around, np.ones_like(depth, dtype=bool)))
-        level = levels_of_area(depth[None], round(ratio * area))[0]
+        level = levels_of_area(depth[None], wanted)[0]
         return replace(self, mask=LocalMask.crop(depth > level, around))
 
 
