@@ -170,6 +170,12 @@ def test_decisions_of_another_image_are_refused_where_they_show_nothing_of_it():
 def test_strange_numbers_of_clicks_are_a_sentence():
     session = session_on()
     session.start([(5, 5)])
-    for strange in ({"a": None}, {0.5: (3, 3)}, {}):
+    for strange in ({"a": None}, {0.5: (3, 3)}, {}, {0.0: None}, [0]):
         with pytest.raises(InputError, match="name those to change"):
             session.edit(strange)
+
+
+def test_a_stroke_may_come_as_an_iterator():
+    session = session_on()
+    session.start([(5, 5)])
+    assert session.stroke(zip([8, 9], [8, 12], strict=True)).mask[8:10, 8:13].any(axis=0).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from napari_spa.errors import InputError
 from napari_spa.refine.session.acts import stroke_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -71,6 +72,27 @@ def check_click(point: Sequence[float], label: int, shape: tuple[int, int]) -> C
     return Click(min(row, height - _EDGE), min(column, width - _EDGE), _label(label))
 
 
+def check_changes(
+    changes: Mapping[int, tuple[float, float] | None], own: Sequence[Click], shape: tuple[int, int]
+) -> dict[int, Click | None]:
+    """Check where clicks are moved to, by their index; None for those that are taken back."""
+    known = isinstance(changes, Mapping) and all(isinstance(k, int | np.integer) for k in changes)
+    if not known or not changes or not set(changes) <= set(range(len(own))):
+        raise InputError(
+            f"there {'is' if len(own) == 1 else 'are'} {counted(len(own), 'click')}; "
+            "name those to change from 0, each with its place or None."
+        )
+    return {
+        k: None if place is None else check_click(place, own[k].label, shape)
+        for k, place in changes.items()
+    }
+
+
+def check_path(path: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """List where a stroke went, which may come as an iterator; its places are not checked yet."""
+    return _listed(path, "a stroke is a list of (row, column)")
+
+
 def check_stroke(
     path: Sequence[tuple[float, float]],
     label: int,
@@ -80,8 +102,7 @@ def check_stroke(
     filled: bool = False,
 ) -> tuple[Click, ...]:
     """Turn a brush stroke into a few clicks along it, or a lasso into a few inside of it."""
-    listed = _listed(path, "a stroke is a list of (row, column)")
-    points = [check_click(point, label, shape) for point in listed]
+    points = [check_click(point, label, shape) for point in check_path(path)]
     if not points:
         raise InputError("the stroke has no point; draw over a part of the object.")
     if filled:

@@ -20,8 +20,10 @@ from napari_spa.refine.preference import (
 )
 from napari_spa.refine.session.prompt_validation import (
     check_box,
+    check_changes,
     check_click,
     check_loaded,
+    check_path,
     check_pick,
     check_pixel_size,
     check_prompts,
@@ -360,7 +362,7 @@ class RefinementSession:
             Whether it is a lasso: closed, and filled.
         """
         state = self._choosing("stroke").state
-        shape = self.sampler.shape
+        path, shape = check_path(path), self.sampler.shape
         clicks = check_stroke(path, label, shape, extent=state.view.height, filled=filled)
         prompts = add_clicks(state.prompts, *clicks)
         drawn = stroke_along(path, label, shape, filled=filled)
@@ -384,14 +386,7 @@ class RefinementSession:
         pixels, or None to take it back.
         """
         state = self._choosing("edit").state
-        own = state.own_clicks
-        if not changes or not set(changes) <= set(range(len(own))):
-            raise InputError(f"there are {len(own)} clicks; name those to change from 0.")
-        shape = self.sampler.shape
-        changed = {
-            k: None if place is None else check_click(place, own[k].label, shape)
-            for k, place in changes.items()
-        }
+        changed = check_changes(changes, state.own_clicks, self.sampler.shape)
         return self._prompt("edit", state, edit_clicks(state, changed), progress)
 
     def resize(self, size: float, *, progress: Progress = silent) -> Proposal:
