@@ -588,10 +588,11 @@ def test_a_damaged_log_is_one_sentence(refuses, flat: Annotator, model_file) -> 
 
 
 def test_a_log_that_was_cut_is_replayed_as_far_as_it_goes(replay, flat: Annotator) -> None:
-    flat.log.write_bytes(flat.log.read_bytes()[:-900])
+    flat.log.write_bytes(b"\xef\xbb\xbf" + flat.log.read_bytes()[:-900])  # by an editor, too
     answer = replay(flat, "--json")
     assert answer.status == 0
     assert answer.json["objects"][0]["outcome"] == "same"
+    assert f"left out: 1 line of {flat.log}" in answer.err
 
 
 def test_outputs_that_cannot_be(refuses, flat: Annotator, model_file, tmp_path: Path) -> None:

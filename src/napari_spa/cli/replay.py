@@ -18,8 +18,9 @@ from napari_spa.cli.console import (
     model_facts,
     progress_bar,
 )
+from napari_spa.core.presentation import counted
 from napari_spa.errors import DataError, InputError, ModelError
-from napari_spa.io.event_log import read_records
+from napari_spa.io.event_log import read_log, records_in, unread_lines
 from napari_spa.io.images import ImageFile, open_stack, read_label_stack, write_labels
 from napari_spa.io.models.load import load_model
 from napari_spa.refine.annotation.annotation import ArraySurface
@@ -37,8 +38,14 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     with checking_the_call():
-        records = read_records(options.log)
+        content = read_log(options.log)
+        records = records_in(content, options.log)
         facts, model = image_facts(records)
+    unread = unread_lines(content)
+    if unread:
+        echo_err(
+            f"napari-spa: left out: {counted(unread, 'line')} of {options.log} with no record."
+        )
     image = _open_image(options, facts)
     _check_output(options, image.path)
     labels = _empty_labels(facts.shape)

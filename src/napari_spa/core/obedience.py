@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Box, DoubleArray, FloatArray
 
-# A mask comes within this share of a box's extent to each of its sides: people draw boxes loosely,
-# and a mask that had to come nearer would leave the object's edge for the box's (docs/experiments.md).
+# A mask comes within this share of a box's extent to each of its sides: people draw boxes loosely;
+# a mask that had to come nearer would leave the object's edge for the box's (docs/experiments.md).
 TOUCH = 0.25
 _FLOOR = 1e-3  # no sample is less likely at one prompt than this
 _UNTOUCHED = 0.1  # nor at one side of a box

@@ -217,13 +217,25 @@ def records_in(content: bytes, path: Path) -> list[Record]:
 
 def each_record(content: bytes) -> Iterator[Record]:
     """Parse a log's records one by one, as they are wanted."""
-    for line in content.split(b"\n"):
-        try:
-            record = parse_json(line)
-        except JsonError:
-            continue
-        if isinstance(record, dict):
-            yield record
+    return filter(None, map(_record, _lines(content)))
+
+
+def unread_lines(content: bytes) -> int:
+    """Count the lines of a log that hold no record: a crash or a damage was there."""
+    return sum(_record(line) is None for line in _lines(content))
+
+
+def _lines(content: bytes) -> list[bytes]:
+    """Split a log, without the mark that some editors put before it."""
+    return [line for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
+
+
+def _record(line: bytes) -> Record | None:
+    try:
+        record = parse_json(line)
+    except JsonError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 LOG_NAME, PROFILE_NAME, _LOCK_NAME = "work.spa.jsonl", "profile.json", "lock"

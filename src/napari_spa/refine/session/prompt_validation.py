@@ -73,7 +73,9 @@ def check_click(point: Sequence[float], label: int, shape: tuple[int, int]) -> C
 
 
 def check_changes(
-    changes: Mapping[int, tuple[float, float] | None], own: Sequence[Click], shape: tuple[int, int]
+    changes: Any,  # noqa: ANN401
+    own: Sequence[Click],
+    shape: tuple[int, int],
 ) -> dict[int, Click | None]:
     """Check where clicks are moved to, by their index; None for those that are taken back."""
     known = isinstance(changes, Mapping) and all(isinstance(k, int | np.integer) for k in changes)
