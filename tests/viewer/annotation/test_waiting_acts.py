@@ -68,7 +68,7 @@ def test_quick_acts_give_what_slow_ones_give(annotate):
     quick.hold()
     for act in work(quick):
         act()
-    assert quick.said[-1] == "Segmenting… 8 acts wait."
+    assert quick.said[-1] == "Still working… 8 acts wait."
     quick.go_on()
     assert not quick.failed
     np.testing.assert_array_equal(
@@ -152,9 +152,9 @@ def test_what_is_found_or_taken_over_waits_and_undo_drops_it(annotate):
     annotator.prompt_controller.click((2, 30, 35))
     finding.take_over(layer)
     finding.segment_all()
-    assert annotator.said[-1] == "Segmenting… 2 acts wait."
+    assert annotator.said[-1] == "Still working… 2 acts wait."
     annotator.controller.undo()
-    assert annotator.said[-1] == "Segmenting… 1 act waits."
+    assert annotator.said[-1] == "Still working… 1 act waits."
     annotator.go_on()
     assert not annotator.failed
     first, other = annotator.controller.current.annotation.objects.values()
@@ -173,7 +173,7 @@ def test_what_waits_is_dropped_with_what_it_waits_for(annotate, act):
     click((2, 10, 60))
     controller.accept()
     click((2, 50, 10), aim="next")
-    assert annotator.said[-1] == "Segmenting… 2 acts wait."
+    assert annotator.said[-1] == "Still working… 2 acts wait."
     if act == "leave":
         controller.leave(annotated)
     elif act == "other image":
@@ -193,12 +193,12 @@ def test_only_so_many_acts_wait_and_undo_takes_the_latest_back(annotate):
     click((2, 30, 35))
     for column in range(MOST_WAITING):
         click((2, 10, column), 0)
-    assert annotator.said[-1] == "Segmenting… 20 acts wait."
+    assert annotator.said[-1] == "Still working… 20 acts wait."
     click((2, 30, 36), 0)
-    assert annotator.said[-1] == "Segmenting… 20 acts wait; this one was not taken."
+    assert annotator.said[-1] == "Still working… 20 acts wait; this one was not taken."
     for _ in range(MOST_WAITING - 1):
         annotator.controller.undo()
-    assert annotator.said[-1] == "Segmenting… 1 act waits."
+    assert annotator.said[-1] == "Still working… 1 act waits."
     annotator.controller.pick(0)
     assert annotator.said[-1].startswith("The candidates are about to change")
     annotator.go_on()

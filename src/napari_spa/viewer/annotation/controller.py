@@ -559,7 +559,7 @@ class AnnotationController(QObject):
 
     def _on_waiting(self, words: str) -> None:
         if self.busy:
-            self.status_message.emit(f"Segmenting… {words}")
+            self.status_message.emit(f"Still working… {words}")
 
     def _on_stopped(self) -> None:
         dropped = self.waiting.clear()
