@@ -311,6 +311,13 @@ def test_a_missing_profile_is_said_and_work_goes_on(open_dock, people, qtbot):
     until(qtbot, lambda: "ana.json" in dock.parts.status.text().lower())
     assert dock.controller.profiles.chosen is None
     assert play(qtbot, dock, lambda: dock.prompt_controller.click((30, 35))).round == 1
+    failed = []
+    dock.controller.failed.connect(failed.append)
+    dock.store.save(overlap="replace")
+    settle(qtbot, dock)
+    assert not failed  # no other setting brings it back
+    choose(qtbot, dock, 0)
+    assert dock.store.load().profile == ""  # nor the next window
 
 
 def test_a_folder_teaches_the_chosen_profile_once_for_each_object(

@@ -61,7 +61,9 @@ class ProfileActions(QObject):
                 if wanted != settings.profile:
                     self.setting_wanted.emit(wanted)
                     return
-        elif before is not None and settings.profile != before.profile:
+        elif before is not None:
+            if settings.profile == before.profile:
+                return  # one that was refused is not tried again
             remember_profile(settings.model, settings.profile)
         path = Path(settings.profile) if settings.profile else None
         news = before is not None and path != profiles.chosen  # from another window, or model
@@ -72,12 +74,14 @@ class ProfileActions(QObject):
 
     def choose(self, path: Path | None) -> None:
         """Use a profile from the next object on, or from this one if nothing was picked yet."""
+        wanted = "" if path is None else str(path)
         if path == self._profiles.chosen:
+            self.setting_wanted.emit(wanted)  # which may still name one that was refused
             return
         session = self._controller.session
         before = None if session is None else session.profile
         self._profiles.use(path)
-        self.setting_wanted.emit("" if path is None else str(path))
+        self.setting_wanted.emit(wanted)
         self._start_again(before)
         if path is not None and not self._profiles.teaching:
             self._controller.status_message.emit(
