@@ -7,8 +7,9 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QInputDialog, QVBoxLayout, QWidget
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QInputDialog, QVBoxLayout, QWidget
 
 from napari_spa.io.projects.classes import ObjectClass
 from napari_spa.widgets.objects.rows import (
@@ -477,3 +478,18 @@ def test_a_class_is_renamed_from_the_menu_of_the_list(table, monkeypatch):
     (entry,) = [a for a in bar.menu().actions() if a.text() == "Rename cel…"]
     entry.trigger()
     assert asked == [("cel", "cell")]
+
+
+def test_neither_the_wheel_nor_a_key_for_the_image_changes_the_class(table, qtbot):
+    table.set_classes([ObjectClass("gland", "#56b4e9"), ObjectClass("nucleus", "#e69f00")], "")
+    combo, chosen = table.classes.combo, []
+    table.classes.chosen.connect(chosen.append)
+    assert combo.focusPolicy() == Qt.FocusPolicy.TabFocus  # so that G goes on to the candidates
+    down, nothing = QPoint(0, -120), Qt.MouseButton.NoButton
+    at, modifiers = QPointF(5, 5), Qt.KeyboardModifier.NoModifier
+    phase = Qt.ScrollPhase.NoScrollPhase
+    wheel = QWheelEvent(at, at, QPoint(), down, nothing, modifiers, phase, False)
+    QApplication.sendEvent(combo, wheel)
+    assert not chosen
+    table.set_classes(table.classes.entries, "gland")
+    assert combo.toolTip().startswith("The class of new objects")

@@ -425,6 +425,7 @@ class NoWheelComboBox(QComboBox):
         self.initStyleOption(option)
         kind, part = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
         room = sure(self.style()).subControlRect(kind, option, part, self).width() - 2
+        room -= 0 if option.currentIcon.isNull() else option.iconSize.width() + 4
         option.currentText = self.fontMetrics().elidedText(
             option.currentText, Qt.TextElideMode.ElideRight, room
         )

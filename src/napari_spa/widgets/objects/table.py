@@ -10,7 +10,6 @@ from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, Signal  # type: igno
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QColorDialog,
-    QComboBox,
     QFileDialog,
     QInputDialog,
     QLabel,
@@ -22,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_spa.widgets.common.buttons import (
     FittingButton,
+    NoWheelComboBox,
     add_entry,
     open_menu,
     sure,
@@ -57,11 +57,8 @@ class ClassBar(QWidget):
         super().__init__()
         self.entries: tuple[ObjectClass, ...] = ()
         self.by_class = False
-        self.combo = QComboBox()
-        self.combo.setAccessibleName("Class of new objects")
-        self.combo.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.combo = NoWheelComboBox("Class of new objects")
+        self.combo.currentTextChanged.disconnect()  # its tooltip has the key
         self.combo.activated.connect(lambda at: self.chosen.emit(self.combo.itemData(at)))
         tip = "Add, rename, colour, remove, import and export classes; colour objects by them."
         self.more = tip_button("Classes ▾", tip=tip, narrow=True)
