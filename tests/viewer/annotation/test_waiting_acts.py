@@ -162,6 +162,25 @@ def test_what_is_found_or_taken_over_waits_and_undo_drops_it(annotate):
     assert other.parts[0].plane.index[0] == 4
 
 
+def test_acts_on_several_objects_that_wait_are_about_those_that_are_left(annotate):
+    annotator = annotate()
+    for point in ((12, 12), (45, 55)):
+        annotated = annotator.accept(annotator.first, point)
+    editing, objects = ObjectEditing(annotator.controller), lambda: annotated.annotation.objects
+    annotator.hold()
+    annotator.prompt_controller.click((2, 30, 35), aim="next")
+    annotator.actions.delete(1)
+    editing.classify([1, 2], "cell")
+    editing.delete([1, 2])
+    for gone in (editing.delete, editing.drop, editing.keep):
+        gone([1, 2])
+    annotator.go_on()
+    assert "1 object: cell." in annotator.said
+    assert "1 object deleted; Undo brings it back." in annotator.said
+    assert annotator.failed == ["these objects are not there any more."] * 3
+    assert list(objects()) == [3]
+
+
 @pytest.mark.parametrize("act", ["discard", "cancel", "leave", "other image", "fails"])
 def test_what_waits_is_dropped_with_what_it_waits_for(annotate, act):
     annotator = annotate()

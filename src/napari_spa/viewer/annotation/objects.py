@@ -233,9 +233,10 @@ class ObjectEditing(QObject):
         group = new_group() if len(numbers) > 1 else None
 
         def action(annotated: AnnotatedImage) -> str:
-            for number in numbers:
+            there = _still_there(annotated, numbers)
+            for number in there:
                 annotated.describe(number, class_name=class_name, group=group)
-            which = f"Object {numbers[0]}" if group is None else counted(len(numbers), "object")
+            which = f"Object {there[0]}" if group is None else counted(len(there), "object")
             return f"{which}: {class_name or 'no class'}."
 
         self._do(action)
@@ -337,9 +338,10 @@ class ObjectEditing(QObject):
         group = new_group() if len(numbers) > 1 else None
 
         def action(annotated: AnnotatedImage) -> str:
-            for number in numbers:
+            there = _still_there(annotated, numbers)
+            for number in there:
                 annotated.keep(number, group=group)
-            return f"{counted(len(numbers), 'object')} kept."
+            return f"{counted(len(there), 'object')} kept."
 
         self._do(action)
 
@@ -348,10 +350,10 @@ class ObjectEditing(QObject):
         group = new_group()
 
         def action(annotated: AnnotatedImage) -> str:
-            objects = annotated.annotation.objects
+            objects, there = annotated.annotation.objects, _still_there(annotated, numbers)
             waiting = [
                 (number, part.plane)
-                for number in numbers
+                for number in there
                 for part in objects[number].parts
                 if part.status == "review"
             ]
@@ -373,11 +375,12 @@ class ObjectEditing(QObject):
             controller.discard_active()
 
         def action(annotated: AnnotatedImage) -> str:
-            there = [number for number in numbers if number in annotated.annotation.objects]
+            there = _still_there(annotated, numbers)
             with annotated.bare():
                 for number in there:
                     annotated.remove(number, group=group)
-            return f"{counted(len(numbers), 'object')} deleted; Undo brings them back."
+            them = "it" if len(there) == 1 else "them"
+            return f"{counted(len(there), 'object')} deleted; Undo brings {them} back."
 
         self._do(action)
 
@@ -504,6 +507,14 @@ class ObjectEditing(QObject):
         controller.images.painting.flush()
         controller.autosave.begin(annotated)
         controller.objects_did(action(annotated))
+
+
+def _still_there(annotated: AnnotatedImage, numbers: Sequence[int]) -> list[int]:
+    """Return those of some objects that what was done before an act that waited has left."""
+    there = [number for number in numbers if number in annotated.annotation.objects]
+    if not there:
+        raise InputError("these objects are not there any more.")
+    return there
 
 
 def _along(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
