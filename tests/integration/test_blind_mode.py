@@ -11,6 +11,7 @@ from napari_spa.io.event_log import read_records
 from napari_spa.refine.engine import previews
 from napari_spa.refine.engine.config import EngineConfig
 from napari_spa.refine.session.session import RefinementSession
+from napari_spa.widgets.objects.rows import AREA
 from napari_spa.widgets.refine.dock import RefineDock
 
 MODEL = make_model()
@@ -68,6 +69,10 @@ def test_nothing_that_is_seen_tells_what_is_recommended(opened, qtbot):
     assert not [word for word in TELLING if word in told]
     assert parts.legend.isHidden()
     assert not [word for word in TELLING if word in parts.status.text().lower()]
+    qtbot.waitUntil(lambda: bool(parts.objects._model.rows))
+    (row,) = parts.objects._model.rows
+    assert (row.area, row.quality, row.texts[AREA]) == (0, None, "–")  # noqa: RUF001
+    assert "px" not in row.words()
     # In the image: no mask, no difference, and layers that look alike.
     assert not controller.current.mask.layer.data.any()
     layers = [layer for layer in controller.current.candidates.layers if layer is not None]
@@ -122,6 +127,7 @@ def test_it_holds_from_the_next_object_on(opened, qtbot):
     assert shown.blind
     dock.store.save(blind=False)
     assert not dock.parts.action_buttons["accept"].isEnabled()
+    assert not dock.profiles.comparison.possible
 
 
 def test_the_order_differs_from_image_to_image(opened, qtbot):

@@ -305,7 +305,8 @@ class Disagreements(QObject):
     @property
     def possible(self) -> bool:
         """Whether there is an object to compare on; blind reading shows no mask."""
-        return self._controller.choosing and not self._controller.blind
+        choice = self._controller.choice
+        return choice is not None and not (self._controller.blind or choice.active.blind)
 
     def compare(self, other: Path | None, name: str = MODEL_ALONE) -> None:
         """Show where the profile in use and another one disagree; None is the model alone."""

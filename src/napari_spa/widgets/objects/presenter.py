@@ -217,9 +217,9 @@ def list_objects(annotated: AnnotatedImage) -> list[ObjectRow]:
         rows[active.number] = ObjectRow(
             number=active.number,
             places=_places([active.plane, *(part.plane for part in others)], shared),
-            area=active.area + sum(part.area for part in others),
+            area=active.decided * active.area + sum(part.area for part in others),
             rounds=proposal.round,
-            quality=1.0 - proposal.uncertainty,
+            quality=1.0 - proposal.uncertainty if active.decided else None,  # read blind
             status="in progress",
             class_name=(active.class_name or "") if before is None else before.class_name,
             name="" if before is None else before.name,

@@ -59,7 +59,7 @@ class ObjectRow:
 
     number: int  # the object's number in the labels, at least 1
     places: tuple[tuple[int, ...], ...]  # its slices along the stack axes, sorted; or none
-    area: int  # in pixels, over all slices
+    area: int  # in pixels, over all slices; 0 for one that is read blind
     rounds: int  # rounds it took
     quality: float | None  # the Dice to be expected, in [0, 1]; None where no model said
     status: str  # ``"accepted"``, ``"in progress"``, ``"propagated"``, ``"review"`` or ``"edited"``
@@ -78,7 +78,7 @@ class ObjectRow:
         return (
             str(self.number),
             self.slices,
-            f"{self.area:,}",
+            f"{self.area:,}" if self.area else "–",  # noqa: RUF001
             str(self.rounds),
             "–" if self.quality is None else f"{self.quality:.2f}",  # noqa: RUF001
             self.word,
@@ -106,7 +106,8 @@ class ObjectRow:
         rounds = counted(self.rounds, "round")
         what = "".join(f", {word}" for word in (self.name, self.class_name) if word)
         good = "" if self.quality is None else f"Dice about {self.quality:.2f} expected, "
-        return f"Object {self.number}{what}{where}: {self.area:,} px, {rounds}, {good}{self.word}"
+        area = f"{self.area:,} px, " if self.area else ""
+        return f"Object {self.number}{what}{where}: {area}{rounds}, {good}{self.word}"
 
 
 def summary(rows: Sequence[ObjectRow]) -> str:

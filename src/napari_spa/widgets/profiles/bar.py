@@ -91,7 +91,7 @@ class ProfilePresenter(QObject):
             possible.append("keep")
         why_not = ""
         if not self.comparison.possible:
-            blind = self._controller.blind
+            blind = self._controller.blind or self._controller.choosing
             why_not = "Not in blind mode" if blind else "Click on an object first"
         return self._bar.menu(possible, others, why_not, self._window)
 
