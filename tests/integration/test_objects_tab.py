@@ -624,3 +624,20 @@ def test_what_was_accepted_of_an_object_is_not_dropped_with_what_waits(annotator
     annotator.dock.objects.undoing.undo_act()
     assert len(annotator.objects[3].parts) == 2
     assert 20 in annotator.objects
+
+
+def test_what_was_painted_between_two_acts_stays_an_object_when_both_are_undone(annotator):
+    annotator.take_over()
+    layer, undoing = annotator.annotated.mask.layer, annotator.dock.objects.undoing
+    annotator.qtbot.wait(50)  # napari draws it first
+    annotator.table.class_requested.emit([3], "cell")
+    layer.paint((0, 50, 60), 20)
+    annotator.table.class_requested.emit([7], "cell")
+    layer.paint((0, 50, 10), 21)
+    for act in (undoing.undo, undoing.undo, undoing.undo, undoing.redo, undoing.redo):
+        act()
+        annotator.idle()
+        assert list(annotator.objects) == [3, 7, 8, 20]
+        assert set(np.unique(annotator.pixels())) == {0, 3, 7, 8, 20}
+        annotator.assert_logged()
+    assert [annotator.objects[number].class_name for number in (3, 7)] == ["cell", "cell"]

@@ -188,12 +188,12 @@ class UndoActions(QObject):
         if change.group is None and part is not None and part.decisions:
             before = change.before.get(change.number)
             annotated.journal.reopen(change.number, part.plane, part.decisions)
-            annotated.undo()
+            self._replay(annotated)
             known = before is not None and before.on(part.plane) is not None
             self.restore(annotated, change.number, part, reopened=known, undone=change)
             return
         objects = annotated.annotation.objects
-        annotated.undo()
+        self._replay(annotated)
         controller.classes.follow(change.group)
         act = _act_of(change, objects, annotated.annotation.objects)
         controller.objects_did(f"Taken back: {act}.")
@@ -211,7 +211,7 @@ class UndoActions(QObject):
             controller.status_message.emit("There is nothing to redo.")
             return
         objects = annotated.annotation.objects
-        change = annotated.undo(redo=True)
+        change = self._replay(annotated, redo=True)
         controller.classes.follow(change.group, redo=True)
         taught = annotated.acts.untaught.pop(change, None)
         if taught is not None:
@@ -221,6 +221,24 @@ class UndoActions(QObject):
         following = annotated.acts.ahead.pop(change, None)
         if following is not None:
             self._bring_back(following)
+
+    def _replay(self, annotated: AnnotatedImage, *, redo: bool = False) -> Change:
+        """Take an act back, or do it again, and count what was painted since: it stays there."""
+        annotation = annotated.annotation
+        latest, seen = annotation.last_change, annotation.objects
+        left = None if latest is None else latest.after
+        if redo and annotation.last_undone is not None:
+            left = annotation.last_undone.before
+        change = annotated.undo(redo=redo)
+        if seen is not left:
+            both = seen, annotation.objects
+            other = [n for n in {*seen, *both[1]} if both[0].get(n) is not both[1].get(n)]
+            held = [objects[number] for objects in both for number in other if number in objects]
+            planes = {part.plane for one in held for part in one.parts}
+            painting = self._controller.images.painting
+            painting.paint(annotated, {plane: annotated.mask.whole(plane) for plane in planes})
+            painting.flush(annotated)
+        return change
 
     def restore(
         self,
