@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 
 from napari_spa.core.types import DoubleArray, MixtureParameters
+from napari_spa.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,6 +129,9 @@ def blend_mixtures(
     prior: MixtureParameters, learnt: MixtureParameters, share: float
 ) -> MixtureParameters:
     """Mix two mixtures component by component, in proportion to evidence."""
+    if prior.means.shape != learnt.means.shape:  # a file may hold any
+        shapes = ("{} x {}".format(*mixture.means.shape) for mixture in (prior, learnt))
+        raise ProfileError(f"mixtures of {' and '.join(shapes)} numbers are not of one model.")
     keep = 1.0 - share
     return MixtureParameters(
         _normalised(keep * prior.weights + share * learnt.weights),

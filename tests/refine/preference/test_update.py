@@ -149,6 +149,21 @@ def test_profiles_merge_by_their_picks_in_any_order():
         merge_profiles([])
 
 
+def test_a_profile_whose_mixture_is_not_the_models_is_one_sentence():
+    model, image = make_model(), np.random.default_rng(0).random((64, 64))
+    other = PreferenceProfile(MODEL, mixture(0), picks=3, images=1)  # as a file may hold it
+    session = RefinementSession(model, other)
+    session.set_image(image)
+    with pytest.raises(ProfileError, match="not of one model"):
+        session.start([(30, 30)])
+    session = RefinementSession(model)
+    session.set_image(image)
+    session.start([(30, 30)])
+    session.pick(0)
+    with pytest.raises(ProfileError, match="not of one model"):
+        merge_profiles([session.accept().profile, other])
+
+
 def test_an_image_is_bounded_over_sessions_and_files():
     """Opening an image again does not make it another one."""
     model = make_model()
