@@ -139,7 +139,8 @@ class AcceptedSize:
     def in_pixels(self, pixel_size: float) -> float:
         """Return its area in pixels of another image; its own where a pixel's size is unknown."""
         if self.pixel_size > 0 and pixel_size > 0:
-            return self.area * (self.pixel_size / pixel_size) ** 2
+            scale = self.pixel_size / pixel_size
+            return min(max(self.area * scale * scale, 1 / _LARGEST_AREA), _LARGEST_AREA)
         return self.area
 
 

@@ -457,6 +457,9 @@ def test_objects_are_as_large_on_an_image_of_another_magnification():
     profile = taught(*(AcceptedSize(f"{k}", "x20", 400.0, 0.5) for k in range(3)))
     assert math.exp(expected_size(profile, "x40", 0.25).log_area) == pytest.approx(1600)
     assert math.exp(expected_size(profile, "unknown").log_area) == pytest.approx(400)
+    for there, here in ((1e-200, 0.5), (0.5, 1e-200), (0.5, 5e-324)):  # damaged, and still finite
+        profile = taught(AcceptedSize("a", "x20", 400.0, there))
+        assert math.isfinite(expected_size(profile, "x40", here).log_area)
 
 
 def test_merged_profiles_remember_the_latest_of_each_and_a_shared_object_once():
