@@ -116,6 +116,8 @@ def _as_json(value: Any) -> object:  # noqa: ANN401  what a profile is made of
 _LARGEST_FILE = 32 * 2**20
 _TOLERANCE = 1e-6
 _LARGEST_AREA = 1e15
+_MOST = 10**12
+"""Nobody picks so often; what is added up and written has to be read again."""
 _FARTHEST = 1e4
 """Of a mean and of a spread; latent spaces are a few units wide, and float32 is what computes."""
 _TOKENS = 4  # hypotheses of a decoder, which the logit head's mixture tells apart
@@ -174,9 +176,10 @@ class PreferenceProfile:
     def __post_init__(self) -> None:
         _check_mixture(self.mixture)
         for name in ("picks", "corrected", "images", "objects"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) <= _MOST:
                 raise ProfileError(f"a profile cannot rest on {getattr(self, name)} {name}.")
-        if len(self.taught) > self.images or any(picks < 0 for picks in self.taught.values()):
+        counted = all(0 <= picks <= _MOST for picks in self.taught.values())
+        if len(self.taught) > self.images or not counted:
             raise ProfileError("the profile's images do not agree with what they taught.")
         _check_text(self.name, self.task)
         if not math.isfinite(self.log_growth):

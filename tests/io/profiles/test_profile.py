@@ -270,6 +270,11 @@ def test_a_profile_cannot_be_made_of_a_broken_mixture() -> None:
         PreferenceProfile(MODEL, sound, objects=-1)
     with pytest.raises(ProfileError, match="finite"):
         PreferenceProfile(MODEL, sound, log_growth=float("nan"))
+    most = 2**53 - 1  # two such added up would be a file that cannot be read again
+    with pytest.raises(ProfileError, match=f"{most} picks"):
+        PreferenceProfile(MODEL, sound, picks=most)
+    with pytest.raises(ProfileError, match="do not agree"):
+        PreferenceProfile(MODEL, sound, images=1, taught={"a": most})
 
 
 def test_damaged_text_gives_an_answer_or_a_sentence() -> None:
