@@ -20,6 +20,7 @@ class WeightsServer(ThreadingHTTPServer):
         self.content = content
         self.ranges = True  # whether it can go on in the middle
         self.status = 200
+        self.location: str | None = None  # where an answer of another status redirects to
         self.kind = "application/octet-stream"
         self.says_length = True
         self.chunked = False
@@ -53,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.refuse(503)
             return
         if server.status != 200:
-            self.refuse(server.status)
+            self.refuse(server.status, {"Location": server.location} if server.location else None)
             return
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
         whole = len(server.content)

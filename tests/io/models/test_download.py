@@ -298,10 +298,16 @@ def test_a_proxy_that_is_not_there_is_named(folder, publish) -> None:
         download_model("sam-small", proxy="http://127.0.0.1:9", pause=0.0)
 
 
-@pytest.mark.parametrize("mirror", ["ftp://models", "models", "file:///models"])
+@pytest.mark.parametrize("mirror", ["ftp://models", "models", "file:///models", "http://[::"])
 def test_a_mirror_that_is_no_address_is_one_sentence(get, mirror) -> None:
     with pytest.raises(InputError, match="http"):
         get(mirror=mirror)
+
+
+def test_a_redirect_to_what_is_no_address_is_one_sentence(get, server) -> None:
+    server.status, server.location = 302, "http://[::"
+    with pytest.raises(InputError, match="no address to download from"):
+        get()
 
 
 @pytest.mark.parametrize("name", ["sam_small.pth", "sam-small.pth"])

@@ -130,7 +130,7 @@ def _published(name: str) -> KnownModel:
 def _address(known: KnownModel, mirror: str | None) -> str:
     if not mirror:
         return known.address
-    if urlsplit(mirror).scheme not in ("http", "https"):
+    if not mirror.lower().startswith(("http:", "https:")):  # the rest is looked at when it is used
         raise InputError(f"the mirror {mirror!r} is no http or https address.")
     return f"{mirror.rstrip('/')}/{known.files[0]}"
 
@@ -218,21 +218,24 @@ class _Transfer:
         from urllib3.exceptions import HTTPError
 
         start = self._done()
+        try:
+            with self._ask(session, start) as response, self.cancel.ending(response):
+                self._receive(response, start)
+        except (requests.RequestException, HTTPError) as error:
+            raise _BrokenOff(_reason(error)) from error
+
+    def _ask(self, session: requests.Session, start: int) -> requests.Response:
+        """Ask for the file from a byte on."""
+        from requests.exceptions import InvalidSchema
+
         headers = {"Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
+        timeout = (_CONNECT, _SILENCE)
         try:
-            with (
-                session.get(
-                    self.address, headers=headers, stream=True, timeout=(_CONNECT, _SILENCE)
-                ) as response,
-                self.cancel.ending(response),
-            ):
-                self._receive(response, start)
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            return session.get(self.address, headers=headers, stream=True, timeout=timeout)
+        except (ValueError, InvalidSchema) as error:  # the address, or one that it redirects to
             raise InputError(f"{self.address} is no address to download from.") from error
-        except (requests.RequestException, HTTPError) as error:
-            raise _BrokenOff(_reason(error)) from error
 
     def _receive(self, response: requests.Response, start: int) -> None:
         if response.status_code == _NO_SUCH_RANGE and start:
