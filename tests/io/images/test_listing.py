@@ -183,3 +183,15 @@ def test_a_dicom_series_is_one_volume_in_the_order_of_its_slices(tmp_path):
     known = STACK.astype(float) * 2 - 1000
     np.testing.assert_allclose(np.asarray(file.levels[0]), known)
     np.testing.assert_allclose(np.asarray(file.levels[0][2, 3:9, 4:7]), known[2, 3:9, 4:7])
+
+
+def test_a_folder_inside_that_may_not_be_entered_costs_no_other(strict_folder):
+    for name in ("a.png", "inside/b.png"):
+        path = strict_folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    (strict_folder / "inside").chmod(0)
+    for recursive in (False, True):  # as lost+found on every disk
+        assert [entry.name for entry in list_images(strict_folder, recursive=recursive)] == [
+            "a.png"
+        ]

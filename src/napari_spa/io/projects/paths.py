@@ -63,7 +63,8 @@ def default_output(source: Path) -> Path:
 
 def is_project(folder: Path) -> bool:
     """Tell whether a folder holds a project or the outputs of a batch."""
-    if project_path(folder).is_file() or (folder / ".spa-batch").is_dir():
+    # Not of ``Path``, whose answer about a folder that may not be entered is an error.
+    if os.path.isfile(project_path(folder)) or os.path.isdir(folder / ".spa-batch"):
         return True
     try:
         return b'"napari-spa batch"' in read_small(manifest_path(folder))
