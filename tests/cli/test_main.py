@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
 import time
 import weakref
+from pathlib import Path
 
 import pytest
+from tiny_model import make_model
 
 from napari_spa import __version__, cli
 from napari_spa.cli import main, models
 from napari_spa.errors import DataError, ModelError
+from napari_spa.io.profiles import PreferenceProfile
 
 COMMANDS = [
     ["segment"],
@@ -142,6 +146,18 @@ def test_help_and_wrong_calls_import_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_name_that_stdout_cannot_write_is_no_error(tmp_path: Path) -> None:
+    PreferenceProfile.empty(make_model().identity).save(tmp_path / "φ.json")
+    code = "import sys; from napari_spa.cli import main; sys.exit(main(sys.argv[1:]))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "profile", "show", str(tmp_path / "φ.json")],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},  # as where Windows writes into a file
+        check=True,
+    )
+    assert b"\\u03c6.json" in answer.stdout
 
 
 def test_ctrl_c_in_a_callback_of_pythons_is_heard(monkeypatch, refuses) -> None:

@@ -14,6 +14,7 @@ import sys
 import warnings
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever called
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that its encoding lacks
     # Its remarks on damaged files would come before our own sentence.
     logger = logging.getLogger("tifffile")
     logger.propagate = False
