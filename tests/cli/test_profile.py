@@ -57,6 +57,7 @@ def test_a_profile_from_new_to_reset(run, model_file, people) -> None:
     answer = run("profile", "reset", "Anna", "--json")
     assert answer.json["picks"] == 0
     assert "2 picks and 3 corrected objects on 1 image forgotten" in answer.err
+    assert str(ProfileStore().removed) in answer.err  # where it is, wherever the profile lies
     table = run("profile", "list").out
     assert "Anna" in table
     assert str(path) in table

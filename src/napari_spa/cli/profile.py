@@ -96,9 +96,9 @@ def run_rename(options: argparse.Namespace) -> int:
 
 def run_reset(options: argparse.Namespace) -> int:
     """Run ``profile reset`` and return its exit status."""
-    path = find_profile(options.profile)
-    before = ProfileStore().reset(path)
-    kept = "; a copy is in the folder 'removed' beside it" if before.evidence else ""
+    path, store = find_profile(options.profile), ProfileStore()
+    before = store.reset(path)
+    kept = f"; a copy is in {store.removed}" if before.evidence else ""
     echo_err(f"{evidence(before)} forgotten{kept}")
     return _report(options, *load_profile(str(path)))
 
