@@ -11,6 +11,7 @@ import tifffile
 
 from napari_spa.io.projects.paths import labels_path
 from napari_spa.io.projects.project import Project
+from napari_spa.train import personal
 
 RECIPE = """
 steps = 2
@@ -150,7 +151,7 @@ def test_wrong_calls_are_one_sentence(refuses, call, tmp_path: Path) -> None:
 
 
 def test_a_model_of_ones_own_is_kept_only_if_it_is_better(
-    run, refuses, call, tmp_path: Path
+    run, refuses, call, tmp_path: Path, monkeypatch
 ) -> None:
     assert run(*call).status == 0
     source, out = tmp_path / "images", tmp_path / "project"
@@ -170,6 +171,10 @@ def test_a_model_of_ones_own_is_kept_only_if_it_is_better(
     assert answer.status == (0 if better else 1)
     assert (tmp_path / "own" / "spa.safetensors").exists() == better
     assert ("nothing was saved" in answer.err) != better
+    assert (tmp_path / "own").exists() == better  # nor an empty folder
+    monkeypatch.setattr(personal, "tune", None)  # before the work, not after it
+    nowhere = source / "a.png" / "o"
+    assert f"cannot write {nowhere}" in refuses(*own[:3], "-o", nowhere, *own[5:], status=1)
     assert "DATA is for --pack or --methods" in refuses(*own, tmp_path)
     held = (tmp_path / "run" / "spa.safetensors").read_bytes()
     assert "holds last.pt of another run" in refuses(*own, "-o", tmp_path / "run")

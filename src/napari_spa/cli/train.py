@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from importlib import resources
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from napari_spa import __version__
 from napari_spa.cli.console import CallError, answer, checking_the_call, echo_err, progress_bar
 from napari_spa.datasets import open_folder
+from napari_spa.io.files import explained
 from napari_spa.io.models.formats import export_checkpoint
 from napari_spa.io.models.load import load_model, resolve_device
 from napari_spa.io.projects.project import Project
@@ -21,6 +23,7 @@ from napari_spa.train.data import write_pack
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
@@ -134,6 +137,21 @@ def _refuse_weights(folder: Path, remedy: str) -> None:
             raise CallError(f"{folder} holds {name} of another run; {remedy}.")
 
 
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Find out before the work whether a folder can be written to; empty, a new one goes again."""
+    there = folder.exists()
+    with explained("write", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    try:
+        yield
+    finally:
+        if not there:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+
+
 def _train(options: argparse.Namespace) -> int:
     from napari_spa.train.loop import train
     from napari_spa.train.recipe import check_network, open_sources
@@ -193,12 +211,12 @@ def _tune(options: argparse.Namespace) -> int:
     if changed:
         echo_err(f"napari-spa: {say_changed(changed, 'nothing is learnt from them')}")
     objects = accepted_objects(options.project, without=changed)
-    with progress_bar("tune") as progress:
-        made = tune(model, objects, settings, progress=progress)
     weights = options.output / "spa.safetensors"
-    if made.better:
-        options.output.mkdir(parents=True, exist_ok=True)
-        save_personal(made, model, weights)
+    with _writable(options.output):
+        with progress_bar("tune") as progress:
+            made = tune(model, objects, settings, progress=progress)
+        if made.better:
+            save_personal(made, model, weights)
     answer(
         options,
         [str(weights), made.figures] if made.better else [],
