@@ -440,13 +440,18 @@ class ProfileStore:
     def new(self, name: str, *, model: ModelIdentity, task: str = "") -> StoreEntry:
         """Put an empty profile in the store; one of the same name, task and model is refused."""
         profile = PreferenceProfile.empty(model, name=_checked(name), task=task.strip())
+        self._refuse_twin(profile)
+        return described(self.add(profile), profile)
+
+    def _refuse_twin(self, profile: PreferenceProfile, own: Path | None = None) -> None:
+        """Refuse a name and task that another of the same model's profiles has."""
         for entry in self.list():
             same = (entry.name, entry.task) == (profile.name, profile.task)
-            if same and entry.fits(model):
+            other = own is None or entry.path.resolve() != own.resolve()
+            if same and other and entry.fits(profile.model):
                 raise ProfileError(
                     f"there is a profile {entry.path.stem!r} already; choose another name or task."
                 )
-        return described(self.add(profile), profile)
 
     def add(self, profile: PreferenceProfile) -> Path:
         """Put a profile in the store under a free file name."""
@@ -456,11 +461,16 @@ class ProfileStore:
         return path
 
     def rename(self, path: Path, name: str, task: str | None = None) -> PreferenceProfile:
-        """Give a profile another name; its file stays where it is."""
+        """Give a profile another name, which no other has; its file stays where it is."""
         name = _checked(name)
-        return update_profile(
-            path, lambda p: replace(p, name=name, task=p.task if task is None else task.strip())
-        )
+
+        def renamed(profile: PreferenceProfile) -> PreferenceProfile:
+            task_now = profile.task if task is None else task.strip()
+            changed = replace(profile, name=name, task=task_now)
+            self._refuse_twin(changed, path)
+            return changed
+
+        return update_profile(path, renamed)
 
     def reset(self, path: Path) -> PreferenceProfile:
         """Forget what a profile has learnt; a copy of what it held is kept in ``removed``."""

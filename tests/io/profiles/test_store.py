@@ -46,6 +46,12 @@ def test_new_list_rename_reset_delete(profile_store: ProfileStore) -> None:
     (listed,) = profile_store.list()
     assert (listed.path, listed.name, listed.picks, listed.images) == (entry.path, "Anna", 9, 2)
     assert profile_store.rename(entry.path, "Anna", "disc").task == "disc"
+    assert profile_store.rename(entry.path, "Anna", "disc").task == "disc"  # its own name
+    twin = profile_store.new("Ben", model=MODEL, task="disc")
+    with pytest.raises(ProfileError, match="choose another name"):
+        profile_store.rename(twin.path, "Anna")
+    assert PreferenceProfile.load(twin.path).name == "Ben"
+    profile_store.delete(twin.path)
     before = profile_store.reset(entry.path)
     assert before.picks == 9
     (listed,) = profile_store.list()
