@@ -1,6 +1,7 @@
 """A batch in one process: what is done, left alone, done again, and what a fault leaves."""
 
 import json
+import re
 import shutil
 import threading
 from dataclasses import replace
@@ -320,6 +321,15 @@ def test_a_read_only_folder_is_one_sentence(strict_folder):
     plan = make_folder(strict_folder, {"a.png": "blob"})
     plan.out.mkdir(mode=0o500)
     with pytest.raises(DataError, match="cannot write"):
+        run(plan)
+
+
+def test_a_read_only_folder_inside_is_named(strict_folder):
+    plan = make_folder(strict_folder, {"one/a.png": "blob"})
+    inside = plan.out / "one"
+    inside.mkdir(parents=True)
+    inside.chmod(0o500)
+    with pytest.raises(DataError, match=f"cannot write {re.escape(str(inside))}"):
         run(plan)
 
 

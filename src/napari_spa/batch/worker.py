@@ -244,10 +244,11 @@ def _publish(job: Job, assignment: Assignment, finished: Finished, staging: Path
     }
     write_text(staging / "mark.json", json.dumps(record, sort_keys=True), within=staging)
     mark = job.folder / "marks" / f"{digest_of({'name': finished.result.name})}.json"
-    with explained("write", job.out):
+    with explained("write", mark):
         os.replace(staging / "mark.json", mark)
-        for name, _ in reversed(outputs):  # labels last: where they are, the rest is
-            target = job.out / name
+    for name, _ in reversed(outputs):  # labels last: where they are, the rest is
+        target = job.out / name
+        with explained("write", target):
             make_folder(target.parent, job.out)
             os.replace(staging / name, target)
     return True
