@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     from napari_spa.core.types import BoolArray, Click
 
-ACTS = 5
+ACTS, NEVER = 5, 10  # acts of each user, and what counts for a Dice that none of them reaches
+HABITS = ("picks", "clicks", "both")
 NESTED = 0.95  # share of the smaller mask that lies in the larger one
 COLUMNS = (
     *("click", "interior", "loose_box", "tight_box", "by_hand", "best_of_five"),
@@ -56,7 +57,8 @@ class Row:
     image: str
     object: int
     dice: dict[str, float]
-    quality: list[tuple[float, float]]  # expected and real Dice of each recommendation shown
+    # Expected and real Dice of each recommendation shown: to the click, then to each user in turn.
+    quality: list[tuple[float, float]]
     obeyed: list[bool]  # of each corrective click, in each mask that followed it
     nested: bool  # whether of each two candidates one lies in the other
 
@@ -86,7 +88,7 @@ def main() -> None:
                 with options.json.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(asdict(row)) + "\n")
     rows = read_rows(options.json)
-    print("\n".join(table(rows)), "\n".join(signs(rows)), sep="\n\n")
+    print(*("\n".join(part(rows)) for part in (table, reaching, signs)), sep="\n\n")
     if options.against is not None:
         print("\n" + "\n".join(paired(rows, read_rows(options.against))))
 
@@ -132,7 +134,7 @@ def play(
     found["click"] = dice(first.mask, mask)
     found["best_of_five"] = max(found["click"], *(dice(each, mask) for each in masks))
     player = _Player(session, mask, rng)
-    for habit in ("picks", "clicks", "both"):
+    for habit in HABITS:
         after = list(islice(player.rounds(habit), ACTS))
         for act in (3, 5):  # who has nothing left to do keeps what there is
             found[f"{habit}_{act}"] = after[min(act, len(after)) - 1] if after else found["click"]
@@ -219,6 +221,29 @@ def table(rows: Sequence[Row]) -> list[str]:
     ]
     lines.append(["mean over sets", str(len(rows)), *(spread(mean) for mean in means)])
     return markdown_table(["set", "objects", *COLUMNS], lines)
+
+
+def reaching(rows: Sequence[Row]) -> list[str]:
+    """Return how many acts, the first click being one, each user needs to reach a Dice."""
+    levels, lines = (0.80, 0.85, 0.90), []
+    played = [
+        row for row in rows if len(row.quality) == 1 + ACTS * len(HABITS)
+    ]  # nothing cut short
+    for number, habit in enumerate(HABITS):
+        cells = [habit]
+        for level in levels:
+            means = []
+            for found in by_set(played).values():
+                games = [[r.quality[0], *r.quality[1 + ACTS * number :][:ACTS]] for r in found]
+                acts = [
+                    next((act for act, (_, real) in enumerate(game, 1) if real >= level), NEVER)
+                    for game in games
+                ]
+                means.append((np.mean(acts), np.mean([act < NEVER for act in acts])))
+            needed, reached = np.mean(means, axis=0)
+            cells.append(f"{needed:.1f}, {reached:.0%}")
+        lines.append(cells)
+    return markdown_table(["user", *(f"to {level:.2f}" for level in levels)], lines)
 
 
 def signs(rows: Sequence[Row]) -> list[str]:
