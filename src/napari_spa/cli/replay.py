@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         content = read_log(options.log)
         records = records_in(content, options.log)
         facts, model = image_facts(records)
-    unread = unread_lines(content)
+    unread = unread_lines(content, records)
     if unread:
         echo_err(
             f"napari-spa: left out: {counted(unread, 'line')} of {options.log} with no record."

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -220,9 +220,9 @@ def each_record(content: bytes) -> Iterator[Record]:
     return filter(None, map(_record, _lines(content)))
 
 
-def unread_lines(content: bytes) -> int:
-    """Count the lines of a log that hold no record: a crash or a damage was there."""
-    return sum(_record(line) is None for line in _lines(content))
+def unread_lines(content: bytes, records: Sequence[Record]) -> int:
+    """Count the lines of a log that hold none of its records: a crash or a damage was there."""
+    return len(_lines(content)) - len(records)
 
 
 def _lines(content: bytes) -> list[bytes]:
